@@ -1,0 +1,1 @@
+//! Measurements to phases of metrics and runs.

@@ -1,0 +1,1 @@
+//! The loop: stores, queue, apply, leader election, own metrics.

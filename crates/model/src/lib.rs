@@ -1,0 +1,1 @@
+//! World, Plan, Write, Verdict, Evidence: the nouns that the pure crates share.

@@ -1,0 +1,1 @@
+//! Where numbers come from: one file a provider behind one trait.

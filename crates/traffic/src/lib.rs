@@ -1,0 +1,1 @@
+//! Weights and routes in, edited route objects out.
