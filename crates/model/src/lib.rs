@@ -1,1 +1,13 @@
-//! World, Plan, Write, Verdict, Evidence: the nouns that the pure crates share.
+//! The nouns that the pure crates share: the World that was observed, the Plan that follows from it, and its Writes.
+//!
+//! Knows no client, no clock and no rule: what a plan may contain is decided by the planner and checked by the audit.
+
+pub mod measure;
+pub mod plan;
+pub mod world;
+
+pub use plan::{Event, EventKind, Plan, PlannedWrite, Weights, Write};
+pub use world::{
+    AnalysisRunView, Endpoints, ReplicaSetView, RouteRef, RouteView, ServiceView, Settings, TemplateView, World,
+    analysis_spec_digest,
+};
