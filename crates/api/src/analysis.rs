@@ -68,7 +68,7 @@ pub struct Metric {
     /// Time before the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_delay: Option<String>,
-    /// How many; see [compat 3.1](EffectiveCount).
+    /// How many; see [`Metric::effective_count`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<IntOrString>,
     /// When a measurement is good.

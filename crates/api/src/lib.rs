@@ -4,13 +4,22 @@
 //! Knows the wire format and nothing else: no client, no clock, no decision about a rollout.
 
 pub mod analysis;
+pub mod compose;
+pub mod defaults;
+pub mod digest;
+pub mod duration;
 pub mod experiment;
+pub mod hash;
 pub mod intstr;
+pub mod metrics;
 pub mod provider;
 pub mod rollout;
+pub mod selector;
 pub mod status;
+pub mod steps;
 pub mod template;
 pub mod time;
+pub mod validate;
 
 pub use time::Time;
 
