@@ -105,6 +105,11 @@ pub(crate) fn encode_list(go_struct: &'static str, items: Option<&[Value]>) -> S
     out
 }
 
+/// JSON names of a struct's own fields, in order.
+pub(crate) fn field_names(go_struct: &str) -> impl Iterator<Item = &'static str> {
+    STRUCTS.get(go_struct).into_iter().flatten().map(|field| field.name)
+}
+
 fn given(value: Option<&Value>) -> Option<&Value> {
     value.filter(|v| !v.is_null())
 }

@@ -58,6 +58,33 @@ impl Quantity {
         &self.text
     }
 
+    /// The value alone, however it was written, as `<digits>e<power>`; rounded up to thousandths when asked.
+    pub(crate) fn plain(&self, to_milli: bool) -> String {
+        let (mut digits, mut scale) = (self.mantissa, self.scale);
+        if to_milli {
+            while scale < -3 {
+                digits = digits / 10 + (digits % 10).signum();
+                scale += 1;
+            }
+        }
+        while digits != 0 && digits % 10 == 0 {
+            digits /= 10;
+            scale += 1;
+        }
+        if digits == 0 {
+            return "0".to_owned();
+        }
+        // A power of three digits at a time is what the writer of quantities leaves alone.
+        while scale % 3 != 0 {
+            let Some(wider) = digits.checked_mul(10) else {
+                break;
+            };
+            digits = wider;
+            scale -= 1;
+        }
+        format!("{digits}e{scale}")
+    }
+
     /// Below zero.
     pub fn is_negative(&self) -> bool {
         self.mantissa < 0

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use serin_api::{
+    digest::TemplateDigest,
     hash::{pod_template_hash, steps_hash},
     rollout::CanaryStep,
     template::PodTemplate,
@@ -62,4 +63,21 @@ fn other_spellings_of_the_same_template_have_the_same_hash() {
         seen += 1;
     }
     assert_eq!(seen, 14);
+}
+
+/// The templates of Deployments were defaulted by the API server: they mean what was submitted inline.
+#[test]
+fn defaulted_templates_mean_what_was_submitted() {
+    let mut seen = 0;
+    for vector in vectors().iter().filter(|v| v["kind"] != "steps") {
+        let digest = |value: &Value| TemplateDigest::of(&PodTemplate(value.clone()), None);
+        assert_eq!(
+            digest(&vector["submitted"]),
+            digest(&vector["stored"]),
+            "{}",
+            vector["name"]
+        );
+        seen += 1;
+    }
+    assert_eq!(seen, 76);
 }
