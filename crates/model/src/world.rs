@@ -19,6 +19,8 @@ pub struct World {
     pub rollout: Rollout,
     /// ReplicaSets of the namespace that the Rollout owns, and orphans that match its selector.
     pub replica_sets: Vec<ReplicaSetView>,
+    /// Names of ReplicaSets that a creation found taken by an object that is not the Rollout's (compat 2.1.8).
+    pub taken_names: BTreeSet<String>,
     /// Services that the Rollout names and that exist, by name.
     pub services: BTreeMap<String, ServiceView>,
     /// Ready endpoints of those Services; `None` when the controller may not read EndpointSlices (then pod availability

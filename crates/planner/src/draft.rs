@@ -1,0 +1,93 @@
+//! A plan under construction: writes in order, and the events that wait for the next write.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+use serin_model::{Event, Plan, PlannedWrite, Write};
+
+/// Collects what a pass decides.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    writes: Vec<PlannedWrite>,
+    /// Decided, not yet tied to a write: recorded with the next one, so that the order of events is the order of decisions.
+    pending: Vec<Event>,
+    wake_at: Option<DateTime<Utc>>,
+    warnings: Vec<Event>,
+}
+
+impl Draft {
+    pub(crate) fn write(&mut self, write: Write, events: impl IntoIterator<Item = Event>) {
+        let mut all = std::mem::take(&mut self.pending);
+        all.extend(events);
+        self.writes.push(PlannedWrite { write, events: all });
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.pending.push(event);
+    }
+
+    pub(crate) fn warn(&mut self, event: Event) {
+        self.warnings.push(event);
+    }
+
+    /// Look again at the earliest of all times asked for.
+    pub(crate) fn wake(&mut self, at: DateTime<Utc>) {
+        self.wake_at = Some(self.wake_at.map_or(at, |known| known.min(at)));
+    }
+
+    pub(crate) fn finish(mut self) -> Plan {
+        // Events of a pass that writes nothing more belong to its last write.
+        if let Some(last) = self.writes.last_mut() {
+            last.events.append(&mut self.pending);
+        }
+        Plan {
+            writes: self.writes,
+            wake_at: self.wake_at,
+            warnings: self.warnings,
+        }
+    }
+}
+
+/// The JSON merge patch (RFC 7386) from one value to the other; [`None`] when they are equal. What is gone becomes `null`.
+pub(crate) fn merge_patch(before: &Value, after: &Value) -> Option<Value> {
+    if before == after {
+        return None;
+    }
+    let (Value::Object(old), Value::Object(new)) = (before, after) else {
+        return Some(after.clone());
+    };
+    let mut patch = Map::new();
+    for key in old.keys().filter(|key| !new.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    for (key, value) in new {
+        match old.get(key) {
+            None => {
+                patch.insert(key.clone(), value.clone());
+            }
+            Some(known) => {
+                if let Some(change) = merge_patch(known, value) {
+                    patch.insert(key.clone(), change);
+                }
+            }
+        }
+    }
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_merge_patch_names_only_what_changed_and_nulls_what_is_gone() {
+        let before = json!({"a": 1, "b": {"c": 1, "d": 2}, "l": [1, 2], "gone": true});
+        let after = json!({"a": 1, "b": {"c": 1, "d": 3}, "l": [2], "n": {}});
+        assert_eq!(
+            merge_patch(&before, &after),
+            Some(json!({"b": {"d": 3}, "l": [2], "n": {}, "gone": null}))
+        );
+        assert_eq!(merge_patch(&before, &before), None);
+    }
+}

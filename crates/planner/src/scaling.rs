@@ -1,0 +1,199 @@
+//! Scaling ReplicaSets: one kind of scaling a pass, stable first, then new, then others (compat 2.2, 2.5, 2.6).
+
+use chrono::{SecondsFormat, TimeDelta};
+use serde_json::{Value, json};
+use serin_api::{DESIRED_REPLICAS_ANNOTATION, SCALE_DOWN_DEADLINE_ANNOTATION};
+use serin_model::{Event, ReplicaSetView};
+
+use crate::{draft::Draft, pause::PauseDecision, revision::patch_replica_set, situation::Situation};
+
+/// Scales what has to be scaled next. True when something was.
+pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Draft) -> bool {
+    if s.is_halted() {
+        return false;
+    }
+    let aborted = pause.is_aborted(s.before);
+    let (canary, stable_count) = s.desired_counts(aborted);
+    // The deadline of a ReplicaSet that is wanted again goes with its next patch, or on its own.
+    let mut changed = false;
+    if let Some(stable) = s.stable_apart() {
+        let drop = Situation::deadline_of(stable).is_some();
+        if scale(s, stable, stable_count, drop, pause, draft) {
+            return true;
+        }
+    }
+    if let Some(new) = s.new {
+        let keeps = s.keeps_aborted_canary(pause);
+        if !keeps {
+            let drop = Situation::deadline_of(new).is_some();
+            changed |= scale(s, new, canary, drop, pause, draft);
+        } else {
+            changed |= keep_aborted(s, new, pause, draft);
+        }
+    }
+    if changed {
+        return true;
+    }
+    scale_others(s, pause, draft)
+}
+
+/// An aborted canary with a router: stamped once stable is whole, scaled down when the time has come (compat 2.6).
+fn keep_aborted(s: &Situation<'_>, new: &ReplicaSetView, pause: &PauseDecision, draft: &mut Draft) -> bool {
+    if let Some(at) = Situation::deadline_of(new) {
+        if new.replicas == 0 {
+            return false;
+        }
+        if s.now >= at {
+            return scale(s, new, 0, false, pause, draft);
+        }
+        draft.wake(at);
+        return false;
+    }
+    let whole = s
+        .stable
+        .is_some_and(|stable| stable.available >= s.spec.desired_replicas());
+    if let (Some(seconds), true, true) = (s.canary.abort_scale_down_delay(), whole, new.replicas > 0) {
+        stamp(s, new, seconds, draft);
+    }
+    false
+}
+
+fn stamp(s: &Situation<'_>, rs: &ReplicaSetView, seconds: i32, draft: &mut Draft) {
+    let at = s.now + TimeDelta::seconds(i64::from(seconds));
+    let text = at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    draft.write(
+        patch_replica_set(
+            rs,
+            json!({ "metadata": { "annotations": { SCALE_DOWN_DEADLINE_ANNOTATION: text } } }),
+        ),
+        [],
+    );
+    draft.wake(at);
+}
+
+/// One scaling write. True when the size changes; a stale annotation alone is mended silently.
+fn scale(
+    s: &Situation<'_>,
+    rs: &ReplicaSetView,
+    count: i32,
+    drop_deadline: bool,
+    pause: &PauseDecision,
+    draft: &mut Draft,
+) -> bool {
+    let wanted = s.spec.desired_replicas().to_string();
+    let stale = rs.annotations.get(DESIRED_REPLICAS_ANNOTATION) != Some(&wanted);
+    let sized = rs.replicas != count;
+    if !sized && !stale && !drop_deadline {
+        return false;
+    }
+    let mut annotations = serde_json::Map::new();
+    if stale {
+        annotations.insert(DESIRED_REPLICAS_ANNOTATION.to_owned(), Value::String(wanted));
+    }
+    let ends = count == 0 && Situation::deadline_of(rs).is_some() && !s.keeps_aborted_canary(pause);
+    if drop_deadline || ends {
+        annotations.insert(SCALE_DOWN_DEADLINE_ANNOTATION.to_owned(), Value::Null);
+    }
+    let mut patch = json!({});
+    if !annotations.is_empty() {
+        patch["metadata"] = json!({ "annotations": annotations });
+    }
+    let mut events = Vec::new();
+    if sized {
+        patch["spec"] = json!({ "replicas": count });
+        let way = if count > rs.replicas { "up" } else { "down" };
+        let text = format!(
+            "Scaled {way} ReplicaSet {} (revision {}) from {} to {count}",
+            rs.name,
+            rs.revision(),
+            rs.replicas
+        );
+        events.push(Event::normal("ScalingReplicaSet", text));
+    }
+    draft.write(patch_replica_set(rs, patch), events);
+    sized
+}
+
+/// Old revisions: unhealthy pods first, then as many as availability permits, the newest revision first (compat 2.5).
+fn scale_others(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Draft) -> bool {
+    let replicas = s.spec.desired_replicas();
+    let running: Vec<&ReplicaSetView> = s.others.iter().filter(|rs| rs.replicas > 0).copied().collect();
+    if running.is_empty() {
+        return false;
+    }
+    let available: i32 = s.all().map(|rs| rs.available).sum();
+    let mut may_go = available - (replicas - s.canary.max_unavailable_count(replicas));
+    let mut by_revision = running;
+    by_revision.sort_by_key(|rs| std::cmp::Reverse(rs.revision()));
+    let mut delayed = 0;
+    let mut scaled = false;
+    for rs in by_revision {
+        // Pods that never became available serve nobody: they go whatever the budget says.
+        let healthy = rs.replicas.min(rs.available.max(0));
+        let wanted = if is_referenced(s, rs) {
+            continue;
+        } else if !s.has_router() {
+            healthy - healthy.min(may_go.max(0))
+        } else if may_go <= 0 {
+            healthy
+        } else if s.is_fully_promoted() || Situation::deadline_of(rs).is_some() {
+            if s.canary.is_dynamic_stable_scale() {
+                0
+            } else {
+                delayed_size(s, rs, &mut delayed, draft)
+            }
+        } else {
+            0
+        };
+        if scale_other(s, rs, wanted, pause, draft) {
+            may_go -= healthy - wanted.min(healthy);
+            scaled = true;
+        }
+    }
+    scaled
+}
+
+fn scale_other(s: &Situation<'_>, rs: &ReplicaSetView, wanted: i32, pause: &PauseDecision, draft: &mut Draft) -> bool {
+    wanted != rs.replicas && scale(s, rs, wanted, false, pause, draft)
+}
+
+/// The previous version after a promotion: kept until its deadline (compat 2.5, "scaleDownDelay helper").
+fn delayed_size(s: &Situation<'_>, rs: &ReplicaSetView, delayed: &mut i32, draft: &mut Draft) -> i32 {
+    let limit = s.canary.scale_down_delay_limit();
+    *delayed += 1;
+    if *delayed > limit {
+        return 0;
+    }
+    match Situation::deadline_of(rs) {
+        Some(at) if s.now >= at => 0,
+        Some(at) => {
+            draft.wake(at);
+            rs.replicas
+        }
+        None if s.canary.scale_down_delay() == 0 => 0,
+        None => {
+            stamp(s, rs, s.canary.scale_down_delay(), draft);
+            rs.replicas
+        }
+    }
+}
+
+/// A Service or a weight still leads to it (write rule W7).
+fn is_referenced(s: &Situation<'_>, rs: &ReplicaSetView) -> bool {
+    if !s.has_router() {
+        return false;
+    }
+    let ours = [&s.canary.canary_service, &s.canary.stable_service];
+    let selected = ours
+        .into_iter()
+        .flatten()
+        .filter_map(|name| s.world.services.get(name))
+        .any(|service| service.hash() == rs.hash());
+    let weights = s.before.canary.weights.as_ref();
+    let weighted = weights.is_some_and(|w| {
+        [&w.canary, &w.stable]
+            .into_iter()
+            .any(|d| d.weight > 0 && d.pod_template_hash == rs.hash())
+    });
+    selected || weighted
+}

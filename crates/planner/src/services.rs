@@ -1,0 +1,85 @@
+//! Selectors of the canary and stable Services (compat 2.14).
+
+use serde_json::json;
+use serin_api::{HASH_LABEL, MANAGED_BY_ANNOTATION};
+use serin_model::{Event, ReplicaSetView, Write};
+
+use crate::{draft::Draft, pause::PauseDecision, situation::Situation};
+
+/// Points both Services at the ReplicaSet they belong to, as far as its pods permit.
+///
+/// After an abort with a router the canary Service goes to the stable version and stays there; upstream's next pass puts
+/// it back and forth (recordings README 1).
+pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Draft) {
+    point(s, s.canary.stable_service.as_deref(), s.stable, draft);
+    let aborted = pause.is_aborted(s.before) && !s.is_fully_promoted();
+    let to_stable = aborted && if s.has_router() { weight_is_off(s) } else { true };
+    if to_stable {
+        if s.stable.is_some_and(|rs| rs.available > 0) {
+            point(s, s.canary.canary_service.as_deref(), s.stable, draft);
+        }
+        return;
+    }
+    if s.has_router() && aborted {
+        return;
+    }
+    // Back at stable while traffic is still on the canary (dynamicStableScale): the Service waits for the weight.
+    if s.is_fully_promoted() && s.canary.is_dynamic_stable_scale() && canary_holds_weight(s) {
+        return;
+    }
+    point(s, s.canary.canary_service.as_deref(), s.new, draft);
+}
+
+/// With dynamicStableScale the canary Service moves only when its weight has come down to nothing (compat 2.6).
+fn weight_is_off(s: &Situation<'_>) -> bool {
+    !s.canary.is_dynamic_stable_scale() || s.before.canary.weights.as_ref().is_none_or(|w| w.canary.weight == 0)
+}
+
+fn canary_holds_weight(s: &Situation<'_>) -> bool {
+    let weights = s.before.canary.weights.as_ref();
+    weights.is_some_and(|w| {
+        w.canary.weight > 0
+            && w.canary.pod_template_hash != s.hash
+            && s.stable.is_some_and(|rs| rs.available < s.spec.desired_replicas())
+    })
+}
+
+fn point(s: &Situation<'_>, name: Option<&str>, rs: Option<&ReplicaSetView>, draft: &mut Draft) {
+    let (Some(service), Some(rs)) = (name.and_then(|name| s.world.services.get(name)), rs) else {
+        return;
+    };
+    let unmanaged = service.managed_by().is_none();
+    if service.hash() == rs.hash() && !unmanaged {
+        return;
+    }
+    // A Service that serves everybody today is narrowed only to a version that is complete (compat 2.14).
+    let ready = if unmanaged {
+        rs.replicas > 0 && rs.available >= rs.replicas
+    } else {
+        rs.available > 0
+    };
+    if !ready {
+        return;
+    }
+    let mut patch = json!({});
+    if service.managed_by() != Some(s.name) {
+        patch["metadata"] = json!({ "annotations": { MANAGED_BY_ANNOTATION: s.name } });
+    }
+    let mut events = Vec::new();
+    if service.hash() != rs.hash() {
+        patch["spec"] = json!({ "selector": { HASH_LABEL: rs.hash() } });
+        let text = format!(
+            "Switched selector for service '{}' from '{}' to '{}'",
+            service.name,
+            service.hash(),
+            rs.hash()
+        );
+        events.push(Event::normal("SwitchService", text));
+    }
+    let write = Write::PatchService {
+        name: service.name.clone(),
+        resource_version: service.resource_version.clone(),
+        patch,
+    };
+    draft.write(write, events);
+}

@@ -1,0 +1,325 @@
+//! The World read with a Rollout's eyes: which ReplicaSet is new, stable, other; which step is current; what weight and
+//! how many pods that means.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serin_api::{
+    DESIRED_REPLICAS_ANNOTATION, HASH_LABEL, REVISION_ANNOTATION, SCALE_DOWN_DEADLINE_ANNOTATION,
+    digest::TemplateDigest,
+    hash,
+    rollout::{CanaryStep, CanaryStrategy, RolloutSpec, SetCanaryScale},
+    status::RolloutStatus,
+};
+use serin_model::{ReplicaSetView, World};
+
+use crate::{
+    pause::PauseDecision,
+    replicas::{self, Basic, Size},
+};
+
+/// One Rollout in one pass. Borrowed from the World; decides nothing.
+pub(crate) struct Situation<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) now: DateTime<Utc>,
+    pub(crate) name: &'a str,
+    pub(crate) namespace: &'a str,
+    pub(crate) uid: &'a str,
+    /// `metadata.generation` as the status writes it.
+    pub(crate) generation: String,
+    pub(crate) spec: &'a RolloutSpec,
+    pub(crate) canary: &'a CanaryStrategy,
+    /// The status as it is stored.
+    pub(crate) before: &'a RolloutStatus,
+    /// Hash of the newest revision: the label of the ReplicaSet that was found, else the computed one (compat H3).
+    pub(crate) hash: String,
+    pub(crate) step_hash: String,
+    pub(crate) new: Option<&'a ReplicaSetView>,
+    /// The ReplicaSet of `status.stableRS`; may be the new one.
+    pub(crate) stable: Option<&'a ReplicaSetView>,
+    /// Neither new nor stable, oldest first.
+    pub(crate) others: Vec<&'a ReplicaSetView>,
+    /// The current step; none before the first and after the last.
+    pub(crate) step: Option<(usize, &'a CanaryStep)>,
+}
+
+impl<'a> Situation<'a> {
+    pub(crate) fn read(
+        world: &'a World,
+        canary: &'a CanaryStrategy,
+        before: &'a RolloutStatus,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let rollout = &world.rollout;
+        let spec = &rollout.spec;
+        let uid = rollout.metadata.uid.as_deref().unwrap_or_default();
+        let mut owned: Vec<&ReplicaSetView> = world
+            .replica_sets
+            .iter()
+            .filter(|rs| rs.owner.as_deref() == Some(uid))
+            .collect();
+        owned.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+
+        let computed = hash::pod_template_hash(&spec.template, before.collision_count);
+        let digest = TemplateDigest::of(&spec.template, None);
+        let new = owned
+            .iter()
+            .find(|rs| rs.hash() == computed)
+            .or_else(|| owned.iter().find(|rs| rs.digest == digest && !rs.hash().is_empty()))
+            .copied();
+        let hash = new.map_or(computed, |rs| rs.hash().to_owned());
+        let stable = owned
+            .iter()
+            .find(|rs| !before.stable_rs.is_empty() && rs.hash() == before.stable_rs)
+            .copied();
+        let same = |a: &ReplicaSetView, b: Option<&ReplicaSetView>| b.is_some_and(|b| a.uid == b.uid);
+        let others = owned
+            .iter()
+            .filter(|rs| !same(rs, new) && !same(rs, stable))
+            .copied()
+            .collect();
+        let steps = canary.steps();
+        let step = if steps.is_empty() {
+            None
+        } else {
+            let index = usize::try_from(before.current_step_index.unwrap_or(0)).unwrap_or(0);
+            steps.get(index).map(|step| (index, step))
+        };
+        Self {
+            world,
+            now,
+            name: rollout.metadata.name.as_deref().unwrap_or_default(),
+            namespace: rollout.metadata.namespace.as_deref().unwrap_or_default(),
+            uid,
+            generation: rollout.metadata.generation.unwrap_or_default().to_string(),
+            spec,
+            canary,
+            before,
+            hash,
+            step_hash: hash::steps_hash(canary.steps.as_deref()),
+            new,
+            stable,
+            others,
+            step,
+        }
+    }
+
+    /// All owned ReplicaSets: new, stable, others.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &'a ReplicaSetView> + '_ {
+        self.new
+            .into_iter()
+            .chain(self.stable_apart())
+            .chain(self.others.iter().copied())
+    }
+
+    /// The stable ReplicaSet when it is not the new one.
+    pub(crate) fn stable_apart(&self) -> Option<&'a ReplicaSetView> {
+        self.stable
+            .filter(|stable| self.new.is_none_or(|new| new.uid != stable.uid))
+    }
+
+    /// Everything was promoted, as far as the status knows.
+    pub(crate) fn is_fully_promoted(&self) -> bool {
+        !self.before.stable_rs.is_empty() && self.before.stable_rs == self.before.current_pod_hash
+    }
+
+    pub(crate) fn has_router(&self) -> bool {
+        self.canary.traffic_routing.is_some()
+    }
+
+    /// The pod template or the list of steps is not the one that the status speaks of (compat 2.3).
+    pub(crate) fn is_changed(&self) -> bool {
+        self.before.current_step_hash != self.step_hash
+            || (!self.before.current_pod_hash.is_empty() && self.before.current_pod_hash != self.hash)
+    }
+
+    /// The revision that the new ReplicaSet has or gets: above all others, never lowered (compat 2.1.7).
+    pub(crate) fn revision(&self) -> i64 {
+        let older = self.stable_apart().into_iter().chain(self.others.iter().copied());
+        let above = older.map(ReplicaSetView::revision).max().unwrap_or(0) + 1;
+        self.new.map_or(above, |rs| rs.revision().max(above))
+    }
+
+    /// `rollout.argoproj.io/revision` of the Rollout.
+    pub(crate) fn rollout_revision(&self) -> Option<&'a str> {
+        self.rollout_annotations()?.get(REVISION_ANNOTATION).map(String::as_str)
+    }
+
+    pub(crate) fn rollout_annotations(&self) -> Option<&'a BTreeMap<String, String>> {
+        self.world.rollout.metadata.annotations.as_ref()
+    }
+
+    /// When a ReplicaSet may be scaled down; an unreadable deadline has passed.
+    pub(crate) fn deadline_of(rs: &ReplicaSetView) -> Option<DateTime<Utc>> {
+        let text = rs.annotations.get(SCALE_DOWN_DEADLINE_ANNOTATION)?;
+        Some(DateTime::parse_from_rfc3339(text).map_or(DateTime::UNIX_EPOCH, |at| at.with_timezone(&Utc)))
+    }
+
+    /// Older than stable, by at most the window (compat 2.7).
+    pub(crate) fn is_rollback_within_window(&self) -> bool {
+        let window = self.spec.rollback_window_revisions();
+        let (Some(new), Some(stable)) = (self.new, self.stable_apart()) else {
+            return false;
+        };
+        if window <= 0 || new.created >= stable.created {
+            return false;
+        }
+        let between = self
+            .others
+            .iter()
+            .filter(|rs| rs.created > new.created && rs.created < stable.created)
+            .count();
+        i32::try_from(between).is_ok_and(|n| n < window)
+    }
+
+    /// Weight of the nearest `setWeight` at or before the step; the whole after the last one (compat 2.5, "W").
+    pub(crate) fn set_weight(&self, aborted: bool) -> i32 {
+        if aborted {
+            return 0;
+        }
+        match self.step {
+            None => self.canary.max_weight(),
+            Some((index, _)) => self.set_weight_at(index + 1),
+        }
+    }
+
+    /// Weight of the nearest `setWeight` among the first `end` steps, 0 without one.
+    pub(crate) fn set_weight_at(&self, end: usize) -> i32 {
+        self.canary
+            .steps()
+            .iter()
+            .take(end)
+            .rev()
+            .find_map(|step| step.set_weight)
+            .unwrap_or(0)
+    }
+
+    fn canary_scale(&self, aborted: bool) -> Option<&'a SetCanaryScale> {
+        if !self.has_router() || (aborted && self.canary.abort_scale_down_delay().is_some()) {
+            return None;
+        }
+        let (index, _) = self.step?;
+        let scale = self
+            .canary
+            .steps()
+            .iter()
+            .take(index + 1)
+            .rev()
+            .find_map(|step| step.set_canary_scale.as_ref())?;
+        (!scale.match_traffic_weight).then_some(scale)
+    }
+
+    /// Desired (canary, stable) counts of this pass (compat 2.5).
+    pub(crate) fn desired_counts(&self, aborted: bool) -> (i32, i32) {
+        let r = self.spec.desired_replicas();
+        let m = self.canary.max_weight();
+        let whole = self.before.promote_full || self.before.stable_rs.is_empty() || self.is_fully_promoted();
+        let scale = if whole { None } else { self.canary_scale(aborted) };
+        let weight = if whole {
+            m
+        } else {
+            scale.and_then(|s| s.weight).unwrap_or_else(|| self.set_weight(aborted))
+        };
+        if !self.has_router() {
+            let size = |rs: &ReplicaSetView| Size {
+                spec: rs.replicas,
+                available: rs.available,
+            };
+            return replicas::without_router(Basic {
+                replicas: r,
+                weight,
+                max_weight: m,
+                surge: self.canary.max_surge_count(r),
+                unavailable: self.canary.max_unavailable_count(r),
+                new: self.new.map(size),
+                stable: self.stable_apart().map(size),
+                others: self.others.iter().map(|rs| rs.replicas).sum(),
+            });
+        }
+        let explicit = scale.and_then(|s| s.replicas);
+        let mut canary = explicit.unwrap_or_else(|| self.canary.at_least_min_pods(replicas::share_of(r, weight, m), r));
+        if !self.canary.is_dynamic_stable_scale() {
+            return (canary, r);
+        }
+        let weight = if explicit.is_some() { 0 } else { weight };
+        let mut stable = replicas::share_of(r, m - weight, m);
+        if let Some(weights) = &self.before.canary.weights {
+            stable = stable.max(replicas::share_of(r, weights.stable.weight, m));
+            if aborted {
+                canary = canary.max(replicas::share_of(r, weights.canary.weight, m));
+            }
+        }
+        (
+            self.canary.at_least_min_pods(canary, r),
+            self.canary.at_least_min_pods(stable, r),
+        )
+    }
+
+    /// Enough of the new version is there for a step to go on (compat 2.4): all of it, or what `replicaProgressThreshold` asks.
+    pub(crate) fn meets_threshold(&self, desired: i32) -> bool {
+        let Some(new) = self.new else { return false };
+        match &self.canary.replica_progress_threshold {
+            Some(t) if t.value >= 0 && t.kind == "Percent" => {
+                desired == 0 || i64::from(new.available) * 100 >= i64::from(t.value) * i64::from(desired)
+            }
+            Some(t) if t.value >= 0 && t.kind == "Pods" => new.available >= t.value.min(desired),
+            _ => new.replicas == desired && new.available >= desired,
+        }
+    }
+
+    /// `AtDesiredReplicaCounts` (compat 2.4).
+    pub(crate) fn at_desired_counts(&self, aborted: bool) -> bool {
+        let (canary, stable) = self.desired_counts(aborted);
+        if self.new.is_some() && !self.meets_threshold(canary) {
+            return false;
+        }
+        let dynamic = self.has_router() && self.canary.is_dynamic_stable_scale();
+        if !dynamic && self.stable_apart().is_some_and(|rs| rs.replicas != stable) {
+            return false;
+        }
+        self.has_router() || self.others.iter().all(|rs| rs.available == 0)
+    }
+
+    /// Somebody changed `spec.replicas` since the last scaling (compat 2.2, step 5).
+    pub(crate) fn is_scaling_event(&self) -> bool {
+        let wanted = self.spec.desired_replicas().to_string();
+        self.new.into_iter().chain(self.stable_apart()).any(|rs| {
+            rs.replicas > 0
+                && rs
+                    .annotations
+                    .get(DESIRED_REPLICAS_ANNOTATION)
+                    .is_some_and(|known| *known != wanted)
+        })
+    }
+
+    /// No scaling and no analysis pause in the way (compat 2.2, "halt").
+    pub(crate) fn is_halted(&self) -> bool {
+        self.spec.is_paused()
+            || crate::pause::condition(self.before, serin_api::status::PauseReason::InconclusiveAnalysisRun).is_some()
+    }
+
+    /// Whether an aborted canary is kept for a while or for ever instead of being scaled by its weight (compat 2.6).
+    pub(crate) fn keeps_aborted_canary(&self, pause: &PauseDecision) -> bool {
+        pause.is_aborted(self.before)
+            && self.stable.is_some()
+            && self.has_router()
+            && !(self.canary.is_dynamic_stable_scale() && self.canary.abort_scale_down_delay_seconds.is_none())
+    }
+
+    /// Labels of an object that belongs to the revision.
+    pub(crate) fn revision_labels(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([(HASH_LABEL.to_owned(), self.hash.clone())])
+    }
+
+    /// `metadata.ownerReferences` entry of what the Rollout owns (compat 2.1.3).
+    pub(crate) fn owner_reference(&self) -> serde_json::Value {
+        serde_json::json!({
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Rollout",
+            "name": self.name,
+            "uid": self.uid,
+            "controller": true,
+            "blockOwnerDeletion": true,
+        })
+    }
+}

@@ -1,0 +1,231 @@
+//! How much traffic the canary gets (compat 2.15), and when a weight may be written (design contract 4).
+
+use serin_api::status::{TrafficWeights, WeightDestination};
+use serin_model::{Event, ReplicaSetView, RouteView, Weights, Write};
+
+use crate::{draft::Draft, pause::PauseDecision, replicas::share_of, situation::Situation};
+
+/// What came of the routers in this pass.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    /// `status.canary.weights` after the pass.
+    pub(crate) weights: Option<TrafficWeights>,
+    /// A route cannot be used: why, for people.
+    pub(crate) problem: Option<String>,
+}
+
+/// Decides the weights, writes the routes that differ, and says so.
+pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Draft) -> Traffic {
+    let before = s.before.canary.weights.clone();
+    if !s.has_router() {
+        return Traffic::default();
+    }
+    if let Some(problem) = s.world.routes.values().find_map(|route| route.as_ref().err()) {
+        draft.warn(Event::warning("TrafficRoutingError", problem.clone()));
+        return Traffic {
+            weights: before,
+            problem: Some(problem.clone()),
+        };
+    }
+    let (weight, canary_hash) = desired(s, pause);
+    if is_held(s, pause, weight, before.as_ref()) {
+        return Traffic {
+            weights: before,
+            problem: None,
+        };
+    }
+    let max = s.canary.max_weight();
+    let service = |name: &Option<String>| name.clone().unwrap_or_default();
+    let after = TrafficWeights {
+        canary: WeightDestination {
+            weight,
+            service_name: service(&s.canary.canary_service),
+            pod_template_hash: canary_hash,
+        },
+        stable: WeightDestination {
+            weight: max - weight,
+            service_name: service(&s.canary.stable_service),
+            pod_template_hash: s.before.stable_rs.clone(),
+        },
+        additional: None,
+        verified: None,
+    };
+    for (route, view) in &s.world.routes {
+        let Ok(RouteView {
+            resource_version,
+            weights,
+        }) = view
+        else {
+            continue;
+        };
+        if weights.iter().all(|pair| *pair == (weight, max - weight)) {
+            continue;
+        }
+        let write = Write::SetRouteWeights {
+            route: route.clone(),
+            resource_version: resource_version.clone(),
+            weights: Weights {
+                canary_service: after.canary.service_name.clone(),
+                stable_service: after.stable.service_name.clone(),
+                canary: weight,
+                stable: max - weight,
+            },
+        };
+        draft.write(write, []);
+    }
+    if before.as_ref() != Some(&after) {
+        draft.event(Event::normal(
+            "TrafficWeightUpdated",
+            change_text(before.as_ref(), weight),
+        ));
+    }
+    Traffic {
+        weights: Some(after),
+        problem: None,
+    }
+}
+
+fn change_text(before: Option<&TrafficWeights>, weight: i32) -> String {
+    match before.map(|w| w.canary.weight) {
+        None => format!("Traffic weight updated to {weight}"),
+        Some(old) if old != weight => format!("Traffic weight updated from {old} to {weight}"),
+        // Only hashes changed: upstream says no more (recordings README 4).
+        Some(_) => "Traffic weight updated ".to_owned(),
+    }
+}
+
+/// The weight of this pass, and whose it is.
+fn desired(s: &Situation<'_>, pause: &PauseDecision) -> (i32, String) {
+    let max = s.canary.max_weight();
+    let r = s.spec.desired_replicas();
+    let recorded = s.before.canary.weights.as_ref();
+    let dynamic = s.canary.is_dynamic_stable_scale();
+    if s.is_fully_promoted() {
+        if let (true, Some(w)) = (dynamic, recorded) {
+            let foreign = !w.canary.pod_template_hash.is_empty() && w.canary.pod_template_hash != s.hash;
+            if foreign && s.stable.is_some_and(|rs| rs.available < r) {
+                return (dynamic_abort_weight(s), w.canary.pod_template_hash.clone());
+            }
+        }
+        return (0, s.hash.clone());
+    }
+    let weight = if pause.is_aborted(s.before) {
+        if dynamic { dynamic_abort_weight(s) } else { 0 }
+    } else if s.new.is_none_or(|rs| rs.available == 0) {
+        0
+    } else if s.before.promote_full {
+        let available = s.new.map_or(0, |rs| rs.available);
+        if dynamic {
+            (max * available.min(r)).checked_div(r).unwrap_or(max)
+        } else {
+            recorded.map_or(0, |w| w.canary.weight)
+        }
+    } else if s.canary.steps().is_empty() {
+        0
+    } else if let Some((index, _)) = s.step {
+        if s.at_desired_counts(false) {
+            s.set_weight_at(index + 1)
+        } else {
+            s.set_weight_at(index)
+        }
+    } else if s.at_desired_counts(false) {
+        max
+    } else {
+        s.set_weight_at(s.canary.steps().len())
+    };
+    (weight, s.hash.clone())
+}
+
+/// Abort with dynamicStableScale: traffic goes back as fast as stable pods come back (compat 2.15, last paragraph).
+fn dynamic_abort_weight(s: &Situation<'_>) -> i32 {
+    let max = s.canary.max_weight();
+    let r = s.spec.desired_replicas();
+    let Some(stable) = s.stable else { return 0 };
+    let missing = (r - stable.available).max(0);
+    let explicit = s.canary.abort_scale_down_delay_seconds.is_some();
+    let held = if explicit {
+        missing
+    } else {
+        missing.max(s.new.map_or(0, |rs| rs.available))
+    };
+    let candidate = s
+        .canary
+        .steps()
+        .iter()
+        .rev()
+        .filter_map(|step| step.set_weight)
+        .find(|w| share_of(r, *w, max) < held)
+        .unwrap_or(0);
+    let share = (max * stable.available).checked_div(r).unwrap_or(max);
+    let rest = (max - share).max(0);
+    let Some(current) = s.before.canary.weights.as_ref().map(|w| w.canary.weight) else {
+        return rest.max(candidate);
+    };
+    if candidate <= 0 {
+        rest.min(current)
+    } else if share < max - candidate {
+        current
+    } else {
+        candidate.min(current)
+    }
+}
+
+/// Whether the weight has to wait: for stable pods that are to take traffic, or for the canary to stand behind its Service.
+/// Where upstream only counts available pods, Serin looks at the endpoints that a gateway sees (design contract 4).
+fn is_held(s: &Situation<'_>, pause: &PauseDecision, weight: i32, before: Option<&TrafficWeights>) -> bool {
+    let max = s.canary.max_weight();
+    let r = s.spec.desired_replicas();
+    let current = before.map_or(0, |w| w.canary.weight);
+    if let Some(stable) = s.stable {
+        let needed = (max - weight) * r / max.max(1);
+        // Going back from a bad canary never waits for the last stable pod: one that serves is enough (write rule W3).
+        let going_back = pause.is_aborted(s.before) && weight < current;
+        let needed = if going_back { needed.min(1) } else { needed };
+        let enough = stable.available >= needed || (!going_back && s.meets_stable_threshold(needed));
+        if !enough {
+            return true;
+        }
+        if weight < max && !stands_behind(s, s.canary.stable_service.as_deref(), stable, needed.min(1)) {
+            return true;
+        }
+    } else if before.is_none() {
+        return true;
+    }
+    match s.new {
+        Some(new) if weight > current => !stands_behind(s, s.canary.canary_service.as_deref(), new, 1),
+        _ => false,
+    }
+}
+
+/// The Service selects that version, and at least so many of its pods are ready endpoints of it.
+fn stands_behind(s: &Situation<'_>, service: Option<&str>, rs: &ReplicaSetView, least: i32) -> bool {
+    let Some(service) = service else { return true };
+    if s.world
+        .services
+        .get(service)
+        .is_none_or(|known| known.hash() != rs.hash())
+    {
+        return false;
+    }
+    match &s.world.endpoints {
+        None => rs.available >= least,
+        Some(endpoints) => {
+            let ready = endpoints.get(service).map_or(0, |e| e.ready_of(&rs.name));
+            i64::try_from(ready).is_ok_and(|ready| ready >= i64::from(least))
+        }
+    }
+}
+
+impl Situation<'_> {
+    /// `replicaProgressThreshold` speaks of stable too when a weight waits for it (compat 2.15).
+    fn meets_stable_threshold(&self, needed: i32) -> bool {
+        let Some(stable) = self.stable else { return false };
+        match &self.canary.replica_progress_threshold {
+            Some(t) if t.value >= 0 && t.kind == "Percent" => {
+                i64::from(stable.available) * 100 >= i64::from(t.value) * i64::from(needed)
+            }
+            Some(t) if t.value >= 0 && t.kind == "Pods" => stable.available >= t.value.min(needed),
+            _ => false,
+        }
+    }
+}
