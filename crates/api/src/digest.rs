@@ -191,19 +191,11 @@ fn default_volume(volume: &mut Map<String, Value>) {
     if !go_json::field_names("VolumeSource").any(|source| volume.get(source).is_some_and(Value::is_object)) {
         volume.insert("emptyDir".to_owned(), json!({}));
     }
-    for (source, field) in [
-        ("secret", 420),
-        ("configMap", 420),
-        ("downwardAPI", 420),
-        ("projected", 420),
-    ]
-    .map(|(source, mode)| (source, ("defaultMode", json!(mode))))
-    {
-        if let Some(source) = object(volume, source) {
-            default_pointer(source, field.0, field.1);
-        }
-    }
     for (source, field, value) in [
+        ("secret", "defaultMode", json!(420)),
+        ("configMap", "defaultMode", json!(420)),
+        ("downwardAPI", "defaultMode", json!(420)),
+        ("projected", "defaultMode", json!(420)),
         ("hostPath", "type", json!("")),
         ("azureDisk", "cachingMode", json!("ReadWrite")),
         ("azureDisk", "fsType", json!("ext4")),
