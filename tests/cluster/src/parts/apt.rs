@@ -1,0 +1,72 @@
+//! Prometheus out of Debian's archive, unpacked into the cache.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{fresh_dir, publish, run};
+use crate::clock::progress;
+use crate::error::{Error, Result};
+
+const REMEDY: &str = "it comes from Debian's archive by `apt-get download`: run on Debian or Ubuntu with its archive in reach, \
+                      or set SERIN_PROMETHEUS to a prometheus binary (2.40 or newer)";
+
+/// Path of the Prometheus server in the cache; fetched when it is not there.
+pub(super) fn prometheus(cache: &Path) -> Result<PathBuf> {
+    let home = cache.join("prometheus");
+    let binary = home.join("usr/bin/prometheus");
+    if binary.exists() {
+        return Ok(binary);
+    }
+    progress("fetching Prometheus from the Debian archive");
+    let missing = |problem: String| Error::Missing {
+        part: "Prometheus",
+        problem,
+        remedy: REMEDY.into(),
+    };
+    // apt's own state in the cache: works for an ordinary user and without package lists on the machine.
+    let apt = cache.join("apt");
+    for folder in ["state/lists/partial", "cache/archives/partial"] {
+        let folder = apt.join(folder);
+        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+    }
+    let work = cache.join("prometheus.part");
+    fresh_dir(&work)?;
+    let options = [
+        format!("Dir::State={}", apt.join("state").display()),
+        "Dir::State::status=/var/lib/dpkg/status".into(),
+        format!("Dir::Cache={}", apt.join("cache").display()),
+        "Debug::NoLocking=1".into(),
+        // Without it root would become the user _apt, who cannot write here.
+        "APT::Sandbox::User=root".into(),
+    ];
+    let apt_get = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.current_dir(&work).arg("--quiet");
+        for option in &options {
+            command.arg("-o").arg(option);
+        }
+        command.args(arguments);
+        run(&mut command, &format!("apt-get {}", arguments.join(" ")))
+    };
+    apt_get(&["update"]).map_err(missing)?;
+    apt_get(&["download", "prometheus"]).map_err(missing)?;
+    let package = fs::read_dir(&work)
+        .map_err(Error::io("read", &work))?
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .find(|path| path.extension().is_some_and(|e| e == "deb"))
+        .ok_or_else(|| missing("apt-get download left no package".into()))?;
+    let root = work.join("root");
+    run(
+        Command::new("dpkg").arg("-x").arg(&package).arg(&root),
+        "unpacking Prometheus",
+    )
+    .map_err(missing)?;
+    publish(&root, &home)?;
+    fs::remove_dir_all(&work).map_err(Error::io("remove", &work))?;
+    if binary.exists() {
+        Ok(binary)
+    } else {
+        Err(missing("the package holds no usr/bin/prometheus".into()))
+    }
+}
