@@ -1,0 +1,67 @@
+//! Time comes in here and nowhere else: the day's time of the machine in production, virtual time in tests.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::time::Instant;
+
+/// What time it is, and when on the runtime's own clock a point in time will be.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// The machine's clock.
+    System,
+    /// Starts at a given time and moves with the runtime's clock, which tests pause and advance.
+    Virtual {
+        /// The time at `started`.
+        base: DateTime<Utc>,
+        /// The runtime's clock at `base`.
+        started: Instant,
+    },
+}
+
+impl Clock {
+    /// A clock that says `base` now and moves with the runtime.
+    pub fn starting_at(base: DateTime<Utc>) -> Self {
+        Self::Virtual {
+            base,
+            started: Instant::now(),
+        }
+    }
+
+    /// The time of day.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the machine's clock is read"
+    )]
+    pub fn now(&self) -> DateTime<Utc> {
+        match self {
+            Self::System => Utc::now(),
+            Self::Virtual { base, started } => *base + TimeDelta::from_std(started.elapsed()).unwrap_or(TimeDelta::MAX),
+        }
+    }
+
+    /// When `at` will be on the runtime's clock; now, if it has passed.
+    pub fn instant(&self, at: DateTime<Utc>) -> Instant {
+        let wait = (at - self.now()).to_std().unwrap_or(Duration::ZERO);
+        // Far beyond the life of any process, and no overflow in the runtime's timers.
+        Instant::now() + wait.min(Duration::from_secs(365 * 24 * 3600))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_virtual_clock_moves_with_the_runtime() {
+        let base = DateTime::from_timestamp(1_000_000, 0).unwrap();
+        let clock = Clock::starting_at(base);
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert_eq!(clock.now(), base + TimeDelta::milliseconds(1500));
+        assert_eq!(
+            clock.instant(base + TimeDelta::seconds(5)),
+            Instant::now() + Duration::from_millis(3500)
+        );
+        assert_eq!(clock.instant(base), Instant::now(), "what has passed is due now");
+    }
+}

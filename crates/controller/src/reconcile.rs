@@ -1,0 +1,282 @@
+//! One Rollout, from what is known of it to what is done about it. The steps are those of design.md section 2:
+//! 1 observe, 2 validate, 3 plan, 4 audit, 5 apply, 6 status, 7 sleep until the plan's `wake_at`.
+
+use std::{
+    collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+use serin_model::{Event, Plan};
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    apply::{Stopped, apply, refresh},
+    calls::Refusal,
+    context::{Context, Memory},
+    events::{Record, Subject},
+    kinds::Kind,
+    observe::Observed,
+    queue::Done,
+    table::Key,
+};
+
+/// Passes over one Rollout without a rest. More means that planner and cluster do not agree on what was done.
+const MAX_PASSES: usize = 50;
+/// Conflicts in a row before the retries slow down.
+const MAX_CONFLICTS: usize = 5;
+/// How long a refused write of a route is believed before it is tried again.
+const ROUTE_RETRY: Duration = Duration::from_secs(10);
+
+/// Works on the Rollout until there is nothing to write, and says when to look again.
+pub async fn reconcile(ctx: &Context, key: &Key) -> Done {
+    let began = Instant::now();
+    let done = passes(ctx, key).await;
+    ctx.calls
+        .metrics()
+        .reconciled(key, began.elapsed(), done == Done::Retry);
+    done
+}
+
+async fn passes(ctx: &Context, key: &Key) -> Done {
+    let mut conflicts = 0;
+    for pass in 0..MAX_PASSES {
+        if ctx.calls.gate().is_stopping() || !ctx.calls.gate().is_open() {
+            return Done::Idle;
+        }
+        match one_pass(ctx, key).await {
+            Pass::Rest(done) => return done,
+            Pass::Again => conflicts = 0,
+            Pass::Conflict => {
+                conflicts += 1;
+                if conflicts > MAX_CONFLICTS {
+                    debug!(rollout = %key, pass, "Many conflicts; slowing down");
+                    return Done::Retry;
+                }
+            }
+        }
+    }
+    error!(rollout = %key, passes = MAX_PASSES, "The plan never becomes empty; this is a bug in Serin, please report it");
+    Done::At(Instant::now() + Duration::from_secs(10))
+}
+
+enum Pass {
+    /// Nothing more to do now.
+    Rest(Done),
+    /// Something was written: the World is another one.
+    Again,
+    /// Something had changed meanwhile.
+    Conflict,
+}
+
+async fn one_pass(ctx: &Context, key: &Key) -> Pass {
+    // 1. Observe.
+    let memory = remembered(ctx, key);
+    let observed = ctx.stores().world(key, &ctx.config.settings, &memory);
+    let now = ctx.clock.now();
+    // 2. Validate: what could not be understood never becomes a World.
+    let world = match observed {
+        Observed::Gone => {
+            ctx.forget(key);
+            return Pass::Rest(Done::Idle);
+        }
+        Observed::NotReady(kind) => {
+            debug!(rollout = %key, kind = kind.name(), "Waiting for the first list");
+            ctx.needs.notify_waiters();
+            // The end of the list wakes the Rollout.
+            return Pass::Rest(Done::Idle);
+        }
+        Observed::Undecodable(bad) => {
+            let plan = ctx.decide.undecodable(&bad, now);
+            let text = |path: &str| {
+                bad.object
+                    .pointer(path)
+                    .and_then(|v| v.as_str())
+                    .unwrap_or_default()
+                    .to_owned()
+            };
+            let subject = Subject {
+                kind: "Rollout",
+                key: key.clone(),
+                uid: text("/metadata/uid"),
+                resource_version: text("/metadata/resourceVersion"),
+            };
+            warn!(rollout = %key, error = %bad.error, "Rollout cannot be understood");
+            say(ctx, &subject, plan.warnings);
+            return Pass::Rest(Done::Idle);
+        }
+        Observed::World(world) => world,
+    };
+    if world.rollout.metadata.deletion_timestamp.is_some() {
+        return Pass::Rest(Done::Idle);
+    }
+    let subject = Subject {
+        kind: "Rollout",
+        key: key.clone(),
+        uid: world.rollout.metadata.uid.clone().unwrap_or_default(),
+        resource_version: world.rollout.metadata.resource_version.clone().unwrap_or_default(),
+    };
+    // 3. Plan. A panic in it is a bug that must not reach other Rollouts.
+    let plan = match catch_unwind(AssertUnwindSafe(|| ctx.decide.plan(&world, now))) {
+        Ok(plan) => plan,
+        Err(_) => {
+            error!(rollout = %key, "The planner panicked; this is a bug in Serin, please report it");
+            complain(
+                ctx,
+                &subject,
+                Event::warning(
+                    "ReconciliationError",
+                    "Reconciliation failed: a bug in Serin; see the controller's log",
+                ),
+            );
+            return Pass::Rest(Done::Retry);
+        }
+    };
+    // 4. Audit.
+    let refusals = ctx.audit.refusals(&world, &plan, now);
+    if !refusals.is_empty() {
+        let text = refusals.join("; ");
+        error!(rollout = %key, refusals = %text, "Plan refused by the audit; the Rollout holds");
+        complain(
+            ctx,
+            &subject,
+            Event::warning("ReconciliationError", format!("Plan refused: {text}")),
+        );
+        return Pass::Rest(Done::Retry);
+    }
+    say(ctx, &subject, plan.warnings.clone());
+    if plan.is_empty() {
+        // 7. Sleep.
+        return Pass::Rest(sleep(
+            ctx,
+            &plan,
+            memory.route_trouble.values().map(|(_, until)| *until).min(),
+        ));
+    }
+    // 5. Apply, and 6. status: its write is the plan's last one.
+    debug!(rollout = %key, writes = plan.writes.len(), "Applying");
+    match apply(ctx, key, &world, &plan.writes).await {
+        Ok(()) => {
+            ctx.memory(key, |m| m.complained.clear());
+            Pass::Again
+        }
+        Err(stopped) => refused(ctx, &subject, stopped).await,
+    }
+}
+
+fn remembered(ctx: &Context, key: &Key) -> Memory {
+    let now = Instant::now();
+    ctx.memory(key, |m| {
+        m.route_trouble.retain(|_, (_, until)| *until > now);
+        m.clone()
+    })
+}
+
+fn sleep(ctx: &Context, plan: &Plan, retry_route: Option<Instant>) -> Done {
+    let wake = plan.wake_at.map(|at| ctx.clock.instant(at));
+    wake.into_iter().chain(retry_route).min().map_or(Done::Idle, Done::At)
+}
+
+async fn refused(ctx: &Context, subject: &Subject, stopped: Stopped) -> Pass {
+    let key = &subject.key;
+    let Stopped {
+        object,
+        target,
+        refusal,
+        ..
+    } = &stopped;
+    match refusal {
+        Refusal::NotLeading => return Pass::Rest(Done::Idle),
+        Refusal::Conflict(_) => {
+            debug!(rollout = %key, error = %stopped, "Conflict; looking again");
+            return match refresh(ctx, *object, target).await {
+                Ok(()) => Pass::Conflict,
+                Err(error) => {
+                    warn!(rollout = %key, %error, "Failed to read again after a conflict");
+                    Pass::Rest(Done::Retry)
+                }
+            };
+        }
+        Refusal::NotFound(_) => {
+            // What is known of it is old: the object is gone. The next plan sees that.
+            if let Err(error) = refresh(ctx, *object, target).await {
+                warn!(rollout = %key, %error, "Failed to read again");
+            }
+        }
+        _ => {}
+    }
+    warn!(rollout = %key, error = %stopped, category = refusal.category(), "Write refused");
+    if (*object, stopped.doing) == (Kind::ReplicaSet, "create") && matches!(refusal, Refusal::AlreadyExists(_)) {
+        // The next plan takes another name (compat 2.1.8).
+        ctx.memory(key, |m| m.taken_names.insert(target.name.clone()));
+        return Pass::Again;
+    }
+    if refusal.is_about_the_request() {
+        complain(ctx, subject, Event::warning(reason_of(&stopped), message_of(&stopped)));
+        if let Some(route) = &stopped.route {
+            // The rest of the Rollout goes on (contract 5): the next plan is told that this route cannot be written.
+            let until = Instant::now() + ROUTE_RETRY;
+            let reason = format!("{}; tried again every {} s", stopped, ROUTE_RETRY.as_secs());
+            ctx.memory(key, |m| m.route_trouble.insert(route.clone(), (reason, until)));
+            return Pass::Again;
+        }
+    }
+    Pass::Rest(Done::Retry)
+}
+
+/// Upstream's word for what went wrong (compat 7.5).
+fn reason_of(stopped: &Stopped) -> &'static str {
+    match (stopped.object, stopped.doing) {
+        (Kind::ReplicaSet, "create") => "ReplicaSetCreateError",
+        (Kind::HttpRoute, _) => "TrafficRoutingError",
+        _ => "ReconciliationError",
+    }
+}
+
+fn message_of(stopped: &Stopped) -> String {
+    let Stopped {
+        object,
+        target,
+        refusal,
+        doing,
+        ..
+    } = stopped;
+    match (object, *doing, refusal) {
+        (Kind::ReplicaSet, "create", _) => format!("Failed to create new replica set {:?}: {refusal}", target.name),
+        _ => format!("Reconciliation failed: {stopped}"),
+    }
+}
+
+/// Records standing warnings, each once until it changes or is gone.
+fn say(ctx: &Context, subject: &Subject, warnings: Vec<Event>) {
+    let warnings: BTreeSet<Event> = warnings.into_iter().collect();
+    let new: Vec<Event> = ctx.memory(&subject.key, |m| {
+        let new = warnings.difference(&m.warned).cloned().collect();
+        m.warned = warnings;
+        new
+    });
+    for event in new {
+        record(ctx, subject, &event);
+    }
+}
+
+/// Records a failure of ours, once until a plan has been applied.
+fn complain(ctx: &Context, subject: &Subject, event: Event) {
+    if ctx.memory(&subject.key, |m| m.complained.insert(event.clone())) {
+        record(ctx, subject, &event);
+    }
+}
+
+fn record(ctx: &Context, subject: &Subject, event: &Event) {
+    info!(rollout = %subject.key, reason = event.reason, message = %event.message, "Warning");
+    ctx.events.record(Record {
+        subject: subject.clone(),
+        kind: event.kind.as_str(),
+        reason: event.reason.to_owned(),
+        message: event.message.clone(),
+        // Said again after a restart it is the same event, as long as the Rollout is the same.
+        seed: format!("warning/{}", subject.resource_version),
+        at: ctx.clock.now(),
+    });
+}
