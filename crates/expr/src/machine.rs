@@ -27,6 +27,8 @@ struct Scope {
 enum Items {
     Array(std::sync::Arc<crate::value::Array>),
     Bytes(std::sync::Arc<[u8]>),
+    /// A map has a length, but no elements to point at.
+    Map(usize),
 }
 
 impl Items {
@@ -34,15 +36,19 @@ impl Items {
         match self {
             Self::Array(a) => a.items().len(),
             Self::Bytes(b) => b.len(),
+            Self::Map(n) => *n,
         }
     }
 
-    fn get(&self, i: i64) -> Option<Value> {
-        let i = usize::try_from(i).ok()?;
-        match self {
-            Self::Array(a) => a.items().get(i).cloned(),
-            Self::Bytes(b) => b.get(i).map(|x| Value::Uint8(*x)),
-        }
+    fn get(&self, i: i64) -> Result<Value> {
+        let at = usize::try_from(i).ok();
+        let found = match self {
+            Self::Array(a) => at.and_then(|i| a.items().get(i)).cloned(),
+            Self::Bytes(b) => at.and_then(|i| b.get(i)).map(|x| Value::Uint8(*x)),
+            Self::Map(_) => return Err(Failure::new("reflect: call of reflect.Value.Index on map Value")),
+        };
+        let len = self.len();
+        found.ok_or_else(|| Failure::new(format!("runtime error: index out of range [{i}] with length {len}")))
     }
 }
 
@@ -62,6 +68,7 @@ struct Machine<'a> {
     variables: Vec<Value>,
     scopes: Vec<Scope>,
     budget: Budget,
+    env_map: Option<Value>,
 }
 
 /// Runs the code to its value.
@@ -77,6 +84,7 @@ pub(crate) fn run(
         variables: vec![Value::Nil; code.variables],
         scopes: Vec::new(),
         budget: Budget::new(),
+        env_map: None,
     };
     let mut at = 0;
     while let Some(op) = code.ops.get(at) {
@@ -178,10 +186,8 @@ impl Machine<'_> {
                     Value::Array(a) => Items::Array(a),
                     Value::Bytes(b) => Items::Bytes(b),
                     Value::Nil => return Err(Failure::new("reflect: call of reflect.Value.Len on zero Value")),
-                    // Go gets further with these two, and fails at the first element.
-                    Value::Map(m) if m.entries().is_empty() => Items::Bytes(Vec::new().into()),
                     Value::Str(s) => Items::Bytes(s.as_bytes().into()),
-                    Value::Map(_) => return Err(Failure::new("reflect: call of reflect.Value.Index on map Value")),
+                    Value::Map(m) => Items::Map(m.entries().len()),
                     other => {
                         let kind = crate::format::kind_name(&other);
                         return Err(Failure::new(format!(
@@ -230,7 +236,7 @@ impl Machine<'_> {
                 let key = Key::new(self.pop()?)?;
                 self.budget.bytes(64)?;
                 let s = self.scope()?;
-                let item = s.items.get(s.index).unwrap_or(Value::Nil);
+                let item = s.items.get(s.index)?;
                 if let Acc::Groups(groups) = &mut s.acc {
                     groups.entry(key).or_default().push(item);
                 }
@@ -239,7 +245,7 @@ impl Machine<'_> {
                 let key = self.pop()?;
                 self.budget.bytes(48)?;
                 let s = self.scope()?;
-                let item = s.items.get(s.index).unwrap_or(Value::Nil);
+                let item = s.items.get(s.index)?;
                 if let Acc::Sort { keyed, .. } = &mut s.acc {
                     keyed.push((key, item));
                 }
@@ -255,14 +261,7 @@ impl Machine<'_> {
             Op::Push(v) => v.clone(),
             Op::LoadVariable(i) => self.variables.get(*i).cloned().unwrap_or(Value::Nil),
             Op::LoadName(name) => self.env.get(&**name).cloned().unwrap_or(Value::Nil),
-            Op::LoadEnv => {
-                let entries: Result<BTreeMap<Key, Value>> = self
-                    .env
-                    .iter()
-                    .map(|(k, v)| Ok((Key::new(Value::str(k))?, v.clone())))
-                    .collect();
-                Value::map(MapKind::Str, entries?)?
-            }
+            Op::LoadEnv => self.env_map()?,
             Op::Not => Value::Bool(!ops::to_bool(&self.pop()?)?),
             Op::Negate => ops::negate(&self.pop()?)?,
             Op::Length => Value::Int(length(self.top()?)?),
@@ -307,15 +306,24 @@ impl Machine<'_> {
             Op::GetLength => Value::Int(i64::try_from(self.scope()?.items.len()).unwrap_or(i64::MAX)),
             Op::Element => {
                 let s = self.scope()?;
-                match s.items.get(s.index) {
-                    Some(v) => v,
-                    None => return Err(Failure::new("runtime error: index out of range")),
-                }
+                s.items.get(s.index)?
             }
             Op::GetAcc => self.acc()?,
             Op::Sort => self.sort()?,
             _ => Value::Nil,
         })
+    }
+
+    /// The environment as a map; always the same one.
+    fn env_map(&mut self) -> Result<Value> {
+        if let Some(map) = &self.env_map {
+            return Ok(map.clone());
+        }
+        let entries: Result<BTreeMap<Key, Value>> =
+            self.env.iter().map(|(k, v)| Ok((Key::new(Value::str(k))?, v.clone()))).collect();
+        let map = Value::map(MapKind::Str, entries?)?;
+        self.env_map = Some(map.clone());
+        Ok(map)
     }
 
     fn binary(&mut self, op: &Op, a: &Value, b: &Value) -> Result<Value> {

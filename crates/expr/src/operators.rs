@@ -75,7 +75,7 @@ pub(crate) fn equal(a: &Value, b: &Value) -> bool {
                 && x.iter().zip(y.items()).all(|(p, q)| equal(&Value::Uint8(*p), q))
         }
         (Value::Array(x), Value::Array(y)) => equal_arrays(x, y),
-        (Value::Map(x), Value::Map(y)) => equal_maps(x, y),
+        (Value::Map(x), Value::Map(y)) => Arc::ptr_eq(x, y) || equal_maps(x, y),
         _ => match (a.integer(), b.integer()) {
             (Some(x), Some(y)) => x == y,
             #[expect(clippy::float_cmp, reason = "as Go compares")]
@@ -114,6 +114,9 @@ fn equal_maps(x: &Map, y: &Map) -> bool {
 fn deep_equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Nil, Value::Nil) => true,
+        // The very same one is equal, whatever it holds.
+        (Value::Array(x), Value::Array(y)) if Arc::ptr_eq(x, y) => true,
+        (Value::Map(x), Value::Map(y)) if Arc::ptr_eq(x, y) => true,
         (Value::Array(x), Value::Array(y)) => {
             x.kind() == y.kind()
                 && x.items().len() == y.items().len()
@@ -228,9 +231,84 @@ pub(crate) fn power(a: &Value, b: &Value) -> Result<Value> {
     Ok(Value::Float(pow(to_float(a)?, to_float(b)?)))
 }
 
-/// Go's `math.Pow`, which differs from Rust's in no case that matters here but (-1) to an infinite power, 1 in both.
+/// Go's `math.Pow`, digit by digit: the whole part of the exponent by squaring, only the fraction by logarithm.
+/// The library function of Rust rounds better, and so differently: `0.5 ** -0.5` would differ in the last digit.
 pub(crate) fn pow(x: f64, y: f64) -> f64 {
-    x.powf(y)
+    let special = y == 0.0 || x == 1.0 || y.abs() == 0.5 && x >= 0.0 || x == 0.0 || !x.is_finite() || !y.is_finite();
+    if special && y.abs() != 0.5 {
+        return x.powf(y);
+    }
+    if y.abs() == 0.5 && x.is_finite() && x > 0.0 {
+        return if y > 0.0 { x.sqrt() } else { 1.0 / x.sqrt() };
+    }
+    if special || x < 0.0 && y.fract() != 0.0 {
+        return x.powf(y);
+    }
+    let (mut whole, mut fraction) = (y.abs().trunc(), y.abs().fract());
+    if whole >= 9.223_372_036_854_775_8e18 {
+        return x.powf(y);
+    }
+    let mut mantissa = 1.0;
+    let mut exponent = 0i64;
+    if fraction != 0.0 {
+        if fraction > 0.5 {
+            fraction -= 1.0;
+            whole += 1.0;
+        }
+        mantissa = (fraction * x.ln()).exp();
+    }
+    let (mut square, mut square_exponent) = split(x);
+    let mut left = truncate(whole);
+    while left != 0 {
+        if square_exponent.abs() > 1 << 12 {
+            // Overflow or underflow for certain.
+            exponent += square_exponent;
+            break;
+        }
+        if left & 1 == 1 {
+            mantissa *= square;
+            exponent += square_exponent;
+        }
+        square *= square;
+        square_exponent *= 2;
+        if square < 0.5 {
+            square += square;
+            square_exponent -= 1;
+        }
+        left >>= 1;
+    }
+    if y < 0.0 {
+        mantissa = 1.0 / mantissa;
+        exponent = -exponent;
+    }
+    scale(mantissa, exponent)
+}
+
+/// A finite number as a mantissa in [0.5, 1) and a power of two.
+fn split(x: f64) -> (f64, i64) {
+    if x == 0.0 {
+        return (x, 0);
+    }
+    // Subnormal numbers are lifted first.
+    let (x, lift) = if x.abs() < f64::MIN_POSITIVE { (x * 2f64.powi(52), -52) } else { (x, 0) };
+    let bits = x.to_bits();
+    let exponent = (bits >> 52 & 0x7ff).cast_signed() - 1022;
+    (f64::from_bits(bits & !(0x7ff << 52) | 1022 << 52), exponent + lift)
+}
+
+/// `m * 2^e` with a single rounding at the end.
+fn scale(m: f64, e: i64) -> f64 {
+    let (m, own) = split(m);
+    let e = e.saturating_add(own);
+    if m == 0.0 || !m.is_finite() {
+        return m;
+    }
+    match e {
+        1025.. => m.signum() * f64::INFINITY,
+        -1021..=1024 => m * 2.0 * 2f64.powi(i32::try_from(e - 1).unwrap_or(0)),
+        -1080..=-1022 => m * 2f64.powi(-1000) * 2f64.powi(i32::try_from(e + 1000).unwrap_or(0)),
+        _ => m.signum() * 0.0,
+    }
 }
 
 /// `-a`
@@ -297,7 +375,8 @@ fn map_index<'a>(m: &'a Map, key: &Value) -> Result<Option<&'a Value>> {
         (MapKind::Str | MapKind::StrSet, _) => return refuse("string"),
         (MapKind::IntSet, _) => return refuse("int"),
     };
-    Ok(m.entries().get(&Key::new(key)?))
+    let key = Key::new(key).map_err(|f| Failure::new(f.0.replacen("hash of unhashable type:", "runtime error: hash of unhashable type", 1)))?;
+    Ok(m.entries().get(&key))
 }
 
 fn element(len: usize, index: &Value) -> Result<std::result::Result<usize, i64>> {
