@@ -110,6 +110,18 @@ pub(crate) fn field_names(go_struct: &str) -> impl Iterator<Item = &'static str>
     STRUCTS.get(go_struct).into_iter().flatten().map(|field| field.name)
 }
 
+/// JSON names of a struct's fields, those of inlined structs included.
+pub(crate) fn all_field_names(go_struct: &str) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for field in STRUCTS.get(go_struct).into_iter().flatten() {
+        match (&field.kind, field.inline) {
+            (Kind::Struct(inner), true) => names.extend(all_field_names(inner)),
+            _ => names.push(field.name),
+        }
+    }
+    names
+}
+
 fn given(value: Option<&Value>) -> Option<&Value> {
     value.filter(|v| !v.is_null())
 }

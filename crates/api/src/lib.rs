@@ -5,6 +5,7 @@
 
 pub mod analysis;
 pub mod compose;
+pub mod crd;
 pub mod defaults;
 pub mod digest;
 pub mod duration;
