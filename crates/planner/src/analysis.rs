@@ -62,24 +62,9 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &mut PauseDecision, draft: &mu
     let mut runs = Runs::default();
     let mut kept: Vec<String> = Vec::new();
     if over {
-        runs.step = step_run.map(|run| {
-            report(
-                s,
-                Use::Step(0),
-                run,
-                recorded.current_step_analysis_run_status.as_ref(),
-                draft,
-            )
-        });
-        runs.background = background_run.map(|run| {
-            report(
-                s,
-                Use::Background,
-                run,
-                recorded.current_background_analysis_run_status.as_ref(),
-                draft,
-            )
-        });
+        // What becomes of a run that nobody waits for any more is no event of the Rollout.
+        runs.step = step_run.map(shown);
+        runs.background = background_run.map(shown);
     } else {
         if let Some((index, StepKind::Analysis(analysis))) = s.step.map(|(i, step)| (i, step.kind())) {
             let held = !s.before.pause_conditions.is_empty() || s.spec.is_paused();
@@ -154,7 +139,7 @@ fn follow(
         }
     }
     let run = current?;
-    let status = report(s, purpose, run, recorded, draft);
+    let status = report(purpose, run, recorded, draft);
     match run.phase {
         Phase::Inconclusive => pause.add(PauseReason::InconclusiveAnalysisRun),
         Phase::Failed | Phase::Error => {
@@ -183,19 +168,18 @@ fn needs_new(s: &Situation<'_>, current: Option<&AnalysisRunView>) -> bool {
     resumed || s.before.aborted_at.is_some()
 }
 
-/// The run as the Rollout's status shows it; a change of phase is an event (compat 3.7).
-fn report(
-    _s: &Situation<'_>,
-    purpose: Use,
-    run: &AnalysisRunView,
-    recorded: Option<&RunStatus>,
-    draft: &mut Draft,
-) -> RunStatus {
-    let status = RunStatus {
+/// The run as the Rollout's status shows it.
+fn shown(run: &AnalysisRunView) -> RunStatus {
+    RunStatus {
         name: run.name.clone(),
         status: run.phase.as_str().to_owned(),
         message: run.message.clone(),
-    };
+    }
+}
+
+/// The run as the status shows it; a change of phase is an event (compat 3.7).
+fn report(purpose: Use, run: &AnalysisRunView, recorded: Option<&RunStatus>, draft: &mut Draft) -> RunStatus {
+    let status = shown(run);
     let known = recorded
         .filter(|r| r.name == run.name)
         .map_or("", |r| r.status.as_str());

@@ -39,13 +39,19 @@ pub(crate) fn plan(s: &Situation<'_>) -> Plan {
     revision::sync(s, &mut draft);
 
     let mut pause = PauseDecision::default();
-    if s.is_changed() || s.new.is_none() {
+    if s.is_changed() {
         let after = start_over(s, &mut pause, &mut draft);
         finish(s, after, &pause, None, &mut draft);
         return draft.finish();
     }
 
     let mut after = base_status(s);
+    if s.new.is_none() {
+        // Somebody deleted the ReplicaSet of a release that goes on: it was created again above, the rest follows.
+        after.canary.clone_from(&s.before.canary);
+        finish(s, after, &pause, None, &mut draft);
+        return draft.finish();
+    }
     let mut problem = None;
     if s.is_scaling_event() {
         // A person or an autoscaler changed the size: only that, so that steps and analysis see settled counts.
@@ -208,7 +214,8 @@ fn pause_step(s: &Situation<'_>, pause: &mut PauseDecision, draft: &mut Draft) {
 fn advance(s: &Situation<'_>, after: &mut RolloutStatus, pause: &mut PauseDecision, draft: &mut Draft) {
     let count = i32::try_from(s.canary.steps().len()).unwrap_or(i32::MAX);
     let has_steps = count > 0;
-    if s.before.promote_full {
+    let skips = s.before.promote_full || s.is_rollback_within_window();
+    if skips {
         pause.clear();
         pause.remove_abort();
         if has_steps {
@@ -229,7 +236,7 @@ fn advance(s: &Situation<'_>, after: &mut RolloutStatus, pause: &mut PauseDecisi
         }
         return;
     }
-    if s.before.promote_full {
+    if skips {
         return;
     }
     if let Some((index, step)) = s.step

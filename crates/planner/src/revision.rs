@@ -178,15 +178,12 @@ pub(crate) fn patch_replica_set(rs: &ReplicaSetView, patch: Value) -> Write {
 
 /// The computed name belongs to somebody else: another number goes into the hash (compat 2.1.8).
 pub(crate) fn next_collision_count(s: &Situation<'_>) -> Option<i32> {
-    let taken = s.new.is_none() && s.world.taken_names.contains(&replica_set_name(s));
-    let mut count = s.before.collision_count;
-    while taken {
-        let next = count.unwrap_or(0) + 1;
-        count = Some(next);
-        let name = format!("{}-{}", s.name, hash::pod_template_hash(&s.spec.template, count));
-        if !s.world.taken_names.contains(&name) {
-            return count;
-        }
+    if s.new.is_some() || !s.world.taken_names.contains(&replica_set_name(s)) {
+        return None;
     }
-    None
+    let first = s.before.collision_count.unwrap_or(0) + 1;
+    (first..i32::MAX).find(|count| {
+        let name = format!("{}-{}", s.name, hash::pod_template_hash(&s.spec.template, Some(*count)));
+        !s.world.taken_names.contains(&name)
+    })
 }

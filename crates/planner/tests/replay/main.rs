@@ -1,0 +1,200 @@
+//! Every recording of the real controller that Serin supports by now, replayed closed-loop: the same inputs at the same
+//! moments, the planner's plans carried out on an ideal ground in virtual time, and the same sequences out of it.
+
+mod ground;
+
+use std::collections::BTreeMap;
+
+use ground::Ground;
+use serin_recordings::{Act, Difference, Scenario, compare, known_differences, names};
+
+/// Recordings of other matters: providers and runs of their own belong to the analysis crate's tests, and a run's own
+/// termination and renamed annotations need inputs that this ground does not take.
+const ELSEWHERE: [&str; 9] = [
+    "analysis-args",
+    "analysis-error",
+    "analysis-job",
+    "analysis-job-hang",
+    "analysis-history",
+    "reconcile-idle",
+    "runs",
+    "runs-more",
+    "terminate-run",
+];
+
+/// Milliseconds between pods that start together. The recorded cluster started them all at once or one after the other,
+/// as its load permitted; that pace is an input like any other, and the one that fits counts.
+const PACES: [i64; 3] = [0, 8, 25];
+
+/// Plans made in one moment before the test gives up.
+const TOO_MANY: usize = 60;
+
+/// Plans and carries out until nothing is left to do in this moment; answers when to look again.
+fn settle(ground: &mut Ground) -> Option<i64> {
+    ground.advance_runs();
+    for _ in 0..TOO_MANY {
+        let world = ground.world()?;
+        let plan = serin_planner::plan(&world, ground.clock());
+        if plan.is_empty() {
+            return plan
+                .wake_at
+                .map(|at| (at - ground.clock()).num_milliseconds().max(1) + ground.now);
+        }
+        let mut fresh = BTreeMap::new();
+        for planned in &plan.writes {
+            ground.apply(&planned.write, &mut fresh);
+            ground.record(&planned.events);
+        }
+    }
+    let world = ground.world()?;
+    panic!(
+        "the planner does not settle at {} ms: {:#?}",
+        ground.now,
+        serin_planner::plan(&world, ground.clock())
+    );
+}
+
+/// Lets time pass up to `until`, or up to the moment at which `done` holds.
+fn pass(ground: &mut Ground, until: i64, done: impl Fn(&Ground) -> bool) -> bool {
+    loop {
+        let wake = settle(ground);
+        if done(ground) {
+            return true;
+        }
+        let next = [ground.next_change(), wake]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(i64::MAX);
+        if next > until {
+            ground.now = ground.now.max(until);
+            return false;
+        }
+        ground.now = next;
+    }
+}
+
+fn play(scenario: &Scenario, stagger: i64) -> Ground {
+    let mut ground = Ground::new(scenario, stagger);
+    let mut shift = 0;
+    for line in &scenario.script {
+        let at = line.at + shift;
+        match &line.act {
+            Act::Seen(seen) => {
+                let holds = |g: &Ground| g.rollout.as_ref().is_some_and(|r| seen.holds(r).unwrap_or(false));
+                if !matches!(seen, serin_recordings::Seen::Other(_)) {
+                    let found = pass(&mut ground, at + 60_000, holds);
+                    assert!(
+                        found,
+                        "{}: never seen: {seen:?}; {:#?}",
+                        scenario.name,
+                        ground.rollout.as_ref().map(|r| &r["status"])
+                    );
+                }
+                // What follows keeps its distance to the moment that was seen.
+                shift = ground.now - line.at;
+            }
+            act => {
+                let until = at.max(ground.now);
+                pass(&mut ground, until, |_| false);
+                match act {
+                    Act::Create { kind, name } => {
+                        if let Some(object) = scenario.object(kind, name) {
+                            ground.create(&object.clone());
+                        }
+                    }
+                    Act::Patch {
+                        kind,
+                        name,
+                        subresource,
+                        is_json_patch,
+                        body,
+                    } => {
+                        ground.patch(kind, name, subresource.as_deref(), *is_json_patch, body);
+                    }
+                    Act::Delete { kind, name } => ground.delete(kind, name),
+                    Act::Metric { .. } | Act::Wait | Act::Seen(_) | Act::End => {}
+                }
+            }
+        }
+    }
+    let end = ground.now + 30_000;
+    pass(&mut ground, end, |_| false);
+    ground
+}
+
+/// The two lists without what they have in common at both ends.
+fn describe(name: &str, d: &Difference) -> String {
+    let (mut ours, mut theirs) = (d.ours.as_slice(), d.recorded.as_slice());
+    while let ([a, x @ ..], [b, y @ ..]) = (ours, theirs)
+        && a == b
+    {
+        (ours, theirs) = (x, y);
+    }
+    while let ([x @ .., a], [y @ .., b]) = (ours, theirs)
+        && a == b
+    {
+        (ours, theirs) = (x, y);
+    }
+    let list = |l: &[String]| l.iter().map(|e| format!("\n        {e}")).collect::<String>();
+    format!(
+        "{name}: {}\n    ours{}\n    recorded{}",
+        d.aspect,
+        list(ours),
+        list(theirs)
+    )
+}
+
+#[test]
+fn every_recording_is_replayed_with_the_same_sequences() {
+    let known = known_differences().unwrap();
+    let only = std::env::var("RECORDING").ok();
+    let (mut equal, mut listed, mut failures) = (0, 0, Vec::new());
+    for name in names().unwrap() {
+        if ELSEWHERE.contains(&name.as_str()) || only.as_ref().is_some_and(|only| *only != name) {
+            continue;
+        }
+        let scenario = Scenario::load(&name).unwrap();
+        let played = std::panic::catch_unwind(|| {
+            let tries = PACES.map(|pace| compare(&play(&scenario, pace).seen, &scenario.recorded));
+            tries.into_iter().min_by_key(Vec::len).unwrap_or_default()
+        });
+        let Ok(differences) = played else {
+            failures.push(format!("{name}: the replay broke off (see above)"));
+            continue;
+        };
+        if std::env::var_os("LIST_DIFFERENCES").is_some() {
+            for d in &differences {
+                println!(
+                    "{}",
+                    serde_json::json!({ "recording": name, "aspect": d.aspect, "ours": d.ours })
+                );
+            }
+        }
+        let (expected, new): (Vec<_>, Vec<_>) = differences.into_iter().partition(|d| {
+            known
+                .iter()
+                .any(|k| k.recording == name && k.aspect == d.aspect && k.ours == d.ours)
+        });
+        for k in known.iter().filter(|k| k.recording == name) {
+            if !expected.iter().any(|d| d.aspect == k.aspect) {
+                failures.push(format!(
+                    "{name}: the listed difference in {} is gone or another one now",
+                    k.aspect
+                ));
+            }
+        }
+        match (new.is_empty(), expected.is_empty()) {
+            (true, true) => equal += 1,
+            (true, false) => listed += 1,
+            (false, _) => failures.extend(new.iter().map(|d| describe(&name, d))),
+        }
+    }
+    println!("{equal} recordings equal, {listed} with listed differences only");
+    assert!(
+        failures.is_empty(),
+        "{} differences:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}
