@@ -20,6 +20,11 @@ const MANAGER: &str = "serin-cluster";
 /// # Errors
 /// When the text is no YAML.
 pub(crate) fn documents(text: &str) -> Result<Vec<Value>> {
+    if text.trim_start().starts_with('{')
+        && let Ok(document) = serde_json::from_str(text)
+    {
+        return Ok(vec![document]);
+    }
     // Aliases could make a small text large; manifests are long without them. So no budget but no alias tricks either.
     let options = serde_saphyr::options! { budget: None };
     let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)
@@ -91,7 +96,7 @@ async fn discover(client: &kube::Client, gvk: &GroupVersionKind) -> Result<(ApiR
 
 /// Applies CRDs and waits until the API server serves them all.
 pub(crate) async fn apply_crds(client: &kube::Client, documents: &[Value]) -> Result<()> {
-    apply(client, documents).await?;
+    futures::future::try_join_all(documents.chunks(1).map(|one| apply(client, one))).await?;
     let resource = ApiResource {
         group: "apiextensions.k8s.io".into(),
         version: "v1".into(),

@@ -331,10 +331,10 @@ async fn probes(plan: ContainerPlan, ip: Ipv4Addr, said: mpsc::UnboundedSender<V
                 probe
                     .watch(ip, |good| {
                         if !good {
-                            say(Verdict::Dead)
+                            say(Verdict::Dead);
                         }
                     })
-                    .await
+                    .await;
             }
             None => std::future::pending().await,
         }

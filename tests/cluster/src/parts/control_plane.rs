@@ -4,22 +4,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{fresh_dir, publish, pypi, run};
 use crate::clock::progress;
 use crate::error::{Error, Result};
+use crate::manifests;
 
 /// The program's sources, so that this crate's binary needs no checkout at hand.
-const SOURCES: [(&str, &str); 6] = [
+const SOURCES: [(&str, &str); 5] = [
     ("go.mod", include_str!("../../control-plane/go.mod")),
     ("go.sum", include_str!("../../control-plane/go.sum")),
     ("main.go", include_str!("../../control-plane/main.go")),
     ("key.go", include_str!("../../control-plane/key.go")),
     ("network.go", include_str!("../../control-plane/network.go")),
-    ("crds.go", include_str!("../../control-plane/crds.go")),
 ];
-const GATEWAY_API: &str = "sigs.k8s.io/gateway-api";
+/// The release that Traefik 3.7 speaks (it wants TLSRoute v1), and its checksum as Go knows it. Not in go.mod: it
+/// would move versions of libraries that Kubernetes is built with.
+const GATEWAY_API: &str = "sigs.k8s.io/gateway-api@v1.5.1";
+const GATEWAY_API_SUM: &str = "h1:RqVRIlkhLhUO8wOHKTLnTJA6o/1un4po4/6M1nRzdd0=";
 /// Kubernetes' `go` directive: an older Go cannot build it.
 const GO_MINOR: u32 = 26;
 const REMEDY: &str = "the control plane is built from Go modules (k8s.io/kubernetes): a Go module proxy must be in reach \
@@ -83,30 +87,57 @@ pub(super) fn build(cache: &Path) -> Result<Built> {
         "building the control plane",
     )
     .map_err(missing)?;
-    let module = run(
-        go.command(cache, &source)
-            .args(["list", "-m", "-f", "{{.Dir}}", GATEWAY_API]),
-        "go list",
-    )
-    .map_err(missing)?;
+    let module = gateway_api(&go, cache, &source).map_err(missing)?;
     let crds = out.join("gateway-api");
     fs::create_dir_all(&crds).map_err(Error::io("create", &crds))?;
-    let standard = Path::new(module.trim()).join("config/crd/standard");
+    let standard = module.join("config/crd/standard");
     for entry in fs::read_dir(&standard).map_err(Error::io("read", &standard))? {
         let path = entry.map_err(Error::io("read", &standard))?.path();
         let (Some(name), true) = (path.file_name(), path.extension().is_some_and(|e| e == "yaml")) else {
             continue;
         };
-        // The text is copied, not the file: the module cache is read-only.
         let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        if text.contains("kind: CustomResourceDefinition") {
-            let target = crds.join(name);
-            fs::write(&target, text).map_err(Error::io("write", &target))?;
+        for mut document in manifests::documents(&text)? {
+            if document["kind"] == "CustomResourceDefinition" {
+                // As JSON and without the prose: a megabyte of YAML would cost every start a second.
+                strip_descriptions(&mut document);
+                let target = crds.join(name).with_extension("json");
+                fs::write(&target, document.to_string()).map_err(Error::io("write", &target))?;
+            }
         }
     }
     publish(&out, &home)?;
     fs::remove_dir_all(&work).map_err(Error::io("remove", &work))?;
     Ok(built)
+}
+
+fn strip_descriptions(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            // A property may be called so; then it is a schema and no text.
+            map.retain(|key, value| key != "description" || !value.is_string());
+            map.values_mut().for_each(strip_descriptions);
+        }
+        Value::Array(list) => list.iter_mut().for_each(strip_descriptions),
+        _ => {}
+    }
+}
+
+/// Where Go has put the Gateway API's module.
+fn gateway_api(go: &Go, cache: &Path, source: &Path) -> Result<PathBuf, String> {
+    let said = run(
+        go.command(cache, source)
+            .args(["mod", "download", "-json", GATEWAY_API]),
+        "fetching the Gateway API",
+    )?;
+    let said: Value = serde_json::from_str(&said).map_err(|e| format!("go mod download: {e}"))?;
+    match (said["Sum"].as_str(), said["Dir"].as_str()) {
+        (Some(sum), Some(dir)) if sum == GATEWAY_API_SUM => Ok(dir.into()),
+        (sum, _) => Err(format!(
+            "{GATEWAY_API} has the checksum {}, not {GATEWAY_API_SUM}",
+            sum.unwrap_or("-")
+        )),
+    }
 }
 
 fn key() -> String {
@@ -116,6 +147,7 @@ fn key() -> String {
         hash.update(text);
     }
     hash.update(link_flags(kubernetes_version()));
+    hash.update(GATEWAY_API);
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
