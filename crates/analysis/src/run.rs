@@ -269,14 +269,13 @@ impl Planning<'_> {
         if result.is_some_and(|result| result.phase.is_completed()) || metric::taken(result) != answer.number {
             return; // too late, or counted before
         }
-        let started_at = result
-            .and_then(|result| result.measurements.last())
-            .filter(|last| !last.phase.is_completed())
-            .and_then(|last| last.started_at)
-            .unwrap_or(Time::new(answer.asked_at));
-        let base = Measurement {
-            started_at: Some(started_at),
-            ..Measurement::default()
+        // An unfinished measurement goes on under its own beginning.
+        let base = match result.and_then(|result| result.measurements.last()) {
+            Some(last) if !last.phase.is_completed() => last.clone(),
+            _ => Measurement {
+                started_at: Some(Time::new(answer.asked_at)),
+                ..Measurement::default()
+            },
         };
         let finished = Some(Time::new(answer.answered_at));
         let error = |message: &str| Measurement {
@@ -348,19 +347,27 @@ impl Planning<'_> {
         }
     }
 
+    /// The metric's result; a new one takes its place in the spec's order.
     fn result(&mut self, prepared: &Prepared) -> &mut MetricResult {
+        let place = |name: &str| self.setup.metrics.iter().position(|m| m.name() == name);
         let results = &mut self.status.metric_results;
         let at = results
             .iter()
             .position(|result| result.name == prepared.name())
             .unwrap_or_else(|| {
-                results.push(MetricResult {
+                let own = place(prepared.name());
+                let at = results
+                    .iter()
+                    .position(|result| place(&result.name) > own)
+                    .unwrap_or(results.len());
+                let result = MetricResult {
                     name: prepared.name().to_owned(),
                     phase: Phase::Running,
                     dry_run: prepared.dry_run,
                     ..MetricResult::default()
-                });
-                results.len() - 1
+                };
+                results.insert(at, result);
+                at
             });
         &mut results[at]
     }
@@ -577,12 +584,8 @@ impl Planning<'_> {
     fn ask(&mut self, wake_at: &mut Option<DateTime<Utc>>) -> (Vec<MeasureTask>, bool) {
         let setup = self.setup;
         let (mut tasks, mut failed) = (Vec::new(), false);
-        let started_at = self
-            .status
-            .started_at
-            .map(|at| at.0)
-            .or(self.memory.started_at)
-            .unwrap_or(self.now);
+        let first_look = Time::new(self.memory.started_at.unwrap_or(self.now));
+        let started_at = self.status.started_at.unwrap_or(first_look).0;
         for prepared in &setup.metrics {
             let result = self
                 .status

@@ -1,5 +1,7 @@
 //! The Prometheus provider against answers from memory: what is sent, what is made of each answer, who is blamed.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use std::{
     collections::VecDeque,
     sync::{

@@ -1,5 +1,7 @@
 //! The real transport on real sockets of the loopback interface.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use std::time::Duration;
 
 use serin_providers::{AddressPolicy, HttpRequest, HttpTransport as _, Method, ReqwestTransport, TransportError};

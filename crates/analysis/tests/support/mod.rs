@@ -1,6 +1,11 @@
 //! Reads recorded timelines of AnalysisRuns and builds runs for tests.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test binary uses its own part"
+)]
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
@@ -84,8 +89,11 @@ impl Sim {
         self.tasks
             .retain(|task| plan.memory.is_in_flight(&task.metric, task.number));
         self.tasks.extend(plan.tasks.clone());
-        self.events
-            .extend(plan.events.iter().map(|e| format!("{} {}", e.kind.as_str(), e.reason)));
+        self.events.extend(
+            plan.events
+                .iter()
+                .map(|e| format!("{} {} {}", e.kind.as_str(), e.reason, e.message)),
+        );
         plan
     }
 
