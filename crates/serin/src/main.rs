@@ -1,2 +1,37 @@
-//! The one program.
-fn main() {}
+//! The one program: `serin controller` runs the controller, `serin crds` prints the resources' definitions.
+
+mod controller;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Progressive delivery for Kubernetes that speaks the Argo Rollouts API.
+#[derive(Debug, Parser)]
+#[command(name = "serin", version, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the controller.
+    Controller(Box<controller::Flags>),
+    /// Print the version.
+    Version,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    // One TLS provider for the whole program; without C++ and cmake in the build.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        anyhow::bail!("a TLS provider was installed before; this is a bug in Serin");
+    }
+    match arguments.command {
+        Command::Controller(flags) => controller::run(*flags),
+        Command::Version => {
+            println!("serin {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    }
+}
