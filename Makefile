@@ -1,0 +1,51 @@
+# The whole developer interface. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+OUT := $(or $(CARGO_TARGET_DIR),target)
+# One selection of packages wherever release binaries are built: another one would mean other features and a second build.
+RELEASE := --release --package serin --package serin-demo
+
+.PHONY: help build test test-long demo cluster lint deny crds fmt clean need
+
+help: ## print this list
+	@printf 'make TARGET, where TARGET is one of\n'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+
+build: need ## build the program: target/release/serin
+	cargo build --release --bin serin
+
+test: need ## run every suite: lint, unit tests, doc tests, real cluster; ends with "N passed, N failed"
+	@tools/test.sh
+
+test-long: need ## run what takes long: repetitions, long runs, more random cases, both demos
+	@tools/test.sh --long
+
+demo: need ## play three releases on a real cluster (FAULT=none: without their faults; KEEP=1: leave all of it up)
+	@tools/demo.sh
+
+cluster: need ## keep a test cluster with Serin's resource definitions running until Ctrl-C
+	cargo build --package serin-cluster --package serin
+	@exec $(OUT)/debug/serin-cluster up --crds deploy/crds --serin $(OUT)/debug/serin
+
+lint: need ## check formatting and clippy's warnings
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+deny: need ## check licences, sources and banned crates of all dependencies (builds cargo-deny the first time: minutes)
+	@tools/deny.sh
+
+crds: need ## generate deploy/crds from the types
+	cargo run --quiet --package serin-api --example crds -- --write deploy/crds
+
+fmt: need ## format all code
+	cargo fmt --all
+
+clean: ## remove what was built here (the test cluster's parts stay in their cache folder)
+	cargo clean
+
+need:
+	@tools/need.sh

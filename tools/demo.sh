@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Builds what the demo needs and plays it. FAULT=none plays the bad releases without their faults (and must fail);
+# KEEP=1 leaves everything up until Ctrl-C. Ends with 0 when all went as it should, with 1 when a release did not, with
+# anything else when the demo could not be played.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+out="${CARGO_TARGET_DIR:-target}/release"
+# One selection of packages in both calls: another one would mean other features and a second build.
+packages=(--release --package serin --package serin-demo)
+
+echo "Building the demo and Serin (minutes the first time, seconds afterwards)"
+cargo build "${packages[@]}" --bin serin-demo
+# The cluster's parts (Go, downloads) are fetched while cargo goes on: neither keeps two cores busy to its end.
+"$out/serin-demo" fetch &
+fetch=$!
+cargo build "${packages[@]}" --bin serin || { kill "$fetch" 2>/dev/null; exit 2; }
+wait "$fetch"
+
+exec "$out/serin-demo" play --serin "$out/serin" --fault "${FAULT:-real}" ${KEEP:+--keep}
