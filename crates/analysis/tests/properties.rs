@@ -94,7 +94,7 @@ fn check_counts(status: &AnalysisRunStatus) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     /// Answers may come late, twice, after a crash or after a lost write: the status is the same, and a verdict is final.
     #[test]

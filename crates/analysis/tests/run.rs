@@ -6,7 +6,7 @@ mod support;
 
 use serde_json::json;
 use serin_api::analysis::Phase;
-use serin_model::measure::{Outcome, ProviderError};
+use serin_model::measure::{Answer, MetricValue, Outcome, ProviderError};
 use support::{Sim, annotated, at, error, metric, run, scalar, vector};
 
 /// Plays answers one a second against one metric and gives its phase, the run's phase and the run's message.
@@ -448,6 +448,27 @@ fn a_range_query_is_asked_with_its_times_worked_out() {
             .starts_with("failed to parse rangeQuery.start as time: ")
     );
     assert_eq!(plan.wake_at, Some(at(10_000)));
+}
+
+#[test]
+fn a_json_null_is_an_answer_like_any_other() {
+    let null = || Outcome::Answer(Answer::new(MetricValue::Json(serde_json::Value::Null)));
+    for (condition, phase) in [("result == nil", Phase::Successful), ("result != nil", Phase::Failed)] {
+        let mut sim = Sim::new(run(
+            json!({"metrics": [metric("m", json!({"successCondition": condition}))]}),
+        ));
+        sim.step(0, &[]);
+        assert_eq!(sim.answer(0, "m", null()).status.phase, phase);
+    }
+    let mut sim = Sim::new(run(
+        json!({"metrics": [metric("m", json!({"successCondition": "result > 1"}))]}),
+    ));
+    sim.step(0, &[]);
+    let status = sim.answer(0, "m", null()).status;
+    assert_eq!(
+        status.metric_results[0].measurements[0].message,
+        "could not evaluate successCondition \"result > 1\": metric result is nil or empty: no data returned from the metric provider"
+    );
 }
 
 // === No data ===

@@ -128,7 +128,9 @@ pub enum NoData {
 impl fmt::Display for NoData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => f.write_str("the query found nothing: no series with these labels yet"),
+            Self::Empty => f.write_str(
+                "the query found no series: check that the pods are scraped and get traffic, and the labels in the query",
+            ),
             Self::NotANumber => f.write_str("the query answered NaN: most likely no requests yet"),
             Self::TooFewRequests { seen, wanted } => {
                 write!(f, "{} of at least {wanted} requests", go_float(seen.floor()))
