@@ -11,12 +11,12 @@ use serin_api::{
 fn vectors() -> Vec<Value> {
     include_str!("../../../tests/recordings/hash-vectors.jsonl")
         .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
+        .map(|line| serde_json::from_str(line).expect("each line is JSON"))
         .collect()
 }
 
 fn text(value: &Value) -> &str {
-    value.as_str().unwrap()
+    value.as_str().expect("the field is a text")
 }
 
 /// The hash that we give for what was stored.
@@ -26,7 +26,7 @@ fn ours(vector: &Value) -> (String, String) {
         if vector["strategy"] == "blueGreen" {
             return (String::new(), text(&vector["stepHash"]).to_owned());
         }
-        let steps: Option<Vec<CanaryStep>> = serde_json::from_value(stored.clone()).unwrap();
+        let steps: Option<Vec<CanaryStep>> = serde_json::from_value(stored.clone()).expect("steps can be read");
         return (steps_hash(steps.as_deref()), text(&vector["stepHash"]).to_owned());
     }
     let hash = pod_template_hash(&PodTemplate(stored.clone()), None);

@@ -141,7 +141,7 @@ fn what_upstream_requires_is_required_and_no_more() {
         ("", json!(["spec"])),
         ("spec", Value::Null),
         ("spec.strategy.blueGreen", json!(["activeService"])),
-        (&format!("{canary}"), Value::Null),
+        (canary, Value::Null),
         (&format!("{canary}.pingPong"), json!(["pingService", "pongService"])),
         (&format!("{canary}.trafficRouting.alb"), json!(["servicePort"])),
         (
