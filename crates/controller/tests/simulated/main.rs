@@ -1,0 +1,11 @@
+//! The controller's loop against a simulated Kubernetes, in virtual time: no socket, no wait, the same trace each time.
+//!
+//! New scenarios are short functions in the file of their theme; what they stand on is `stage.rs`.
+
+mod analysis;
+mod canary;
+mod election;
+mod faults;
+mod kubernetes;
+mod stage;
+mod workloads;
