@@ -30,8 +30,10 @@ impl PauseDecision {
         self.remove.push(reason);
     }
 
+    /// Ends every pause, also one that this very pass was about to add.
     pub(crate) fn clear(&mut self) {
         self.clear = true;
+        self.add.clear();
     }
 
     /// The first reason counts.

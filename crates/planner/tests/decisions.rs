@@ -1,0 +1,392 @@
+//! Single decisions that matter most, each on a hand-made World: what a gateway canary at 20 % does when something is off.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use serin_api::{HASH_LABEL, MANAGED_BY_ANNOTATION, analysis::Phase, digest::TemplateDigest, hash, rollout::Rollout};
+use serin_model::{
+    AnalysisRunView, Endpoints, Plan, ReplicaSetView, RouteRef, RouteView, ServiceView, Settings, World, Write,
+};
+use serin_planner::plan;
+
+const OLD: &str = "oldoldold";
+
+fn now() -> DateTime<Utc> {
+    "2026-01-01T00:10:00Z".parse().unwrap()
+}
+
+/// A canary with steps 20, pause, 60; stable 4 of 4, canary 1 of 1; waiting at the pause with 20 % of the traffic.
+fn canary() -> World {
+    let template = json!({
+        "metadata": { "labels": { "app": "demo" } },
+        "spec": { "containers": [{ "name": "app", "image": "demo:v2", "resources": {} }] },
+    });
+    let steps = json!([{ "setWeight": 20 }, { "pause": {} }, { "setWeight": 60 }]);
+    let mut rollout: Rollout = serde_json::from_value(json!({
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Rollout",
+        "metadata": {
+            "name": "demo", "namespace": "shop", "uid": "u", "generation": 2, "resourceVersion": "100",
+            "annotations": { "rollout.argoproj.io/revision": "2" },
+        },
+        "spec": {
+            "replicas": 4,
+            "selector": { "matchLabels": { "app": "demo" } },
+            "template": template,
+            "strategy": { "canary": {
+                "canaryService": "demo-canary",
+                "stableService": "demo-stable",
+                "steps": steps,
+                "trafficRouting": { "plugins": { "argoproj-labs/gatewayAPI": { "httpRoute": "demo" } } },
+            } },
+        },
+    }))
+    .unwrap();
+    let new = hash::pod_template_hash(&rollout.spec.template, None);
+    let steps_hash = hash::steps_hash(rollout.spec.strategy.canary.as_ref().unwrap().steps.as_deref());
+    let weights = |w: i32| {
+        json!({
+            "canary": { "weight": w, "serviceName": "demo-canary", "podTemplateHash": new },
+            "stable": { "weight": 100 - w, "serviceName": "demo-stable", "podTemplateHash": OLD },
+        })
+    };
+    rollout.status = Some(
+        serde_json::from_value(json!({
+            "observedGeneration": "2", "phase": "Paused", "currentPodHash": new, "currentStepHash": steps_hash,
+            "currentStepIndex": 1, "stableRS": OLD, "controllerPause": true,
+            "pauseConditions": [{ "reason": "CanaryPauseStep", "startTime": "2026-01-01T00:09:00Z" }],
+            "canary": { "weights": weights(20) },
+        }))
+        .unwrap(),
+    );
+    let replica_set = |hash: &str, revision: &str, replicas: i32, created: &str| ReplicaSetView {
+        name: format!("demo-{hash}"),
+        uid: format!("rs-{hash}"),
+        resource_version: "7".to_owned(),
+        generation: 1,
+        created: created.parse().unwrap(),
+        deleting: false,
+        labels: BTreeMap::from([(HASH_LABEL.to_owned(), hash.to_owned())]),
+        annotations: BTreeMap::from([
+            ("rollout.argoproj.io/revision".to_owned(), revision.to_owned()),
+            ("rollout.argoproj.io/desired-replicas".to_owned(), "4".to_owned()),
+        ]),
+        owner: Some("u".to_owned()),
+        replicas,
+        min_ready_seconds: 0,
+        observed_generation: 1,
+        current: replicas,
+        ready: replicas,
+        available: replicas,
+        failure: None,
+        digest: TemplateDigest::of(&rollout.spec.template.with_label("other", hash), None),
+    };
+    let service = |name: &str, hash: &str| ServiceView {
+        name: name.to_owned(),
+        resource_version: "8".to_owned(),
+        selector: BTreeMap::from([
+            ("app".to_owned(), "demo".to_owned()),
+            (HASH_LABEL.to_owned(), hash.to_owned()),
+        ]),
+        annotations: BTreeMap::from([(MANAGED_BY_ANNOTATION.to_owned(), "demo".to_owned())]),
+    };
+    let pods = |hash: &str, n: usize| Endpoints {
+        ready_pods: (0..n).map(|i| format!("demo-{hash}-{i}")).collect(),
+    };
+    World {
+        replica_sets: vec![
+            replica_set(OLD, "1", 4, "2026-01-01T00:00:00Z"),
+            replica_set(&new, "2", 1, "2026-01-01T00:08:00Z"),
+        ],
+        taken_names: BTreeSet::new(),
+        services: BTreeMap::from([
+            ("demo-stable".to_owned(), service("demo-stable", OLD)),
+            ("demo-canary".to_owned(), service("demo-canary", &new)),
+        ]),
+        endpoints: Some(BTreeMap::from([
+            ("demo-stable".to_owned(), pods(OLD, 4)),
+            ("demo-canary".to_owned(), pods(&new, 1)),
+        ])),
+        analysis_runs: Vec::new(),
+        templates: BTreeMap::new(),
+        routes: BTreeMap::from([(
+            RouteRef {
+                kind: "HTTPRoute".into(),
+                namespace: "shop".into(),
+                name: "demo".into(),
+            },
+            Ok(RouteView {
+                resource_version: "9".to_owned(),
+                weights: vec![(20, 80)],
+            }),
+        )]),
+        settings: Settings::default(),
+        rollout,
+    }
+}
+
+fn status(world: &mut World, patch: &Value) {
+    let mut value = serde_json::to_value(&world.rollout.status).unwrap();
+    json_patch::merge(&mut value, patch);
+    world.rollout.status = serde_json::from_value(value).unwrap();
+}
+
+fn weight(plan: &Plan) -> Option<i32> {
+    plan.writes.iter().find_map(|w| match &w.write {
+        Write::SetRouteWeights { weights, .. } => Some(weights.canary),
+        _ => None,
+    })
+}
+
+fn new_status(plan: &Plan) -> Value {
+    let status = plan.writes.iter().find_map(|w| match &w.write {
+        Write::PatchRolloutStatus { patch, .. } => Some(patch["status"].clone()),
+        _ => None,
+    });
+    status.unwrap_or_default()
+}
+
+fn touches_pods(plan: &Plan) -> bool {
+    plan.writes
+        .iter()
+        .any(|w| !matches!(w.write, Write::PatchRolloutStatus { .. }))
+}
+
+#[test]
+fn an_abort_takes_all_traffic_back_although_a_stable_pod_is_missing() {
+    let mut world = canary();
+    world.replica_sets[0].available = 3;
+    status(&mut world, &json!({ "abort": true }));
+    let plan = plan(&world, now());
+    assert_eq!(weight(&plan), Some(0));
+    assert_eq!(new_status(&plan)["phase"], "Degraded");
+}
+
+#[test]
+fn an_abort_leaves_the_traffic_where_it_is_when_nothing_stable_could_serve_it() {
+    let mut world = canary();
+    world.replica_sets[0].available = 0;
+    world
+        .endpoints
+        .as_mut()
+        .unwrap()
+        .get_mut("demo-stable")
+        .unwrap()
+        .ready_pods
+        .clear();
+    status(&mut world, &json!({ "abort": true }));
+    let plan = plan(&world, now());
+    assert_eq!(weight(&plan), None);
+    assert_eq!(
+        new_status(&plan)["phase"],
+        "Degraded",
+        "the abort itself is said all the same"
+    );
+}
+
+#[test]
+fn the_weight_rises_only_when_the_canary_stands_behind_its_service() {
+    let mut world = canary();
+    let endpoints = world.endpoints.clone();
+    status(
+        &mut world,
+        &json!({ "currentStepIndex": 0, "controllerPause": null, "pauseConditions": null,
+        "canary": { "weights": { "canary": { "weight": 0 }, "stable": { "weight": 100 } } } }),
+    );
+    world
+        .routes
+        .values_mut()
+        .for_each(|r| r.as_mut().unwrap().weights = vec![(0, 100)]);
+    world
+        .endpoints
+        .as_mut()
+        .unwrap()
+        .get_mut("demo-canary")
+        .unwrap()
+        .ready_pods
+        .clear();
+    let held = plan(&world, now());
+    assert_eq!(weight(&held), None);
+    assert!(
+        new_status(&held)["currentStepIndex"].is_null(),
+        "the step is not done before its weight is written"
+    );
+
+    world.endpoints = endpoints;
+    let raised = plan(&world, now());
+    assert_eq!(weight(&raised), Some(20));
+    assert_eq!(new_status(&raised)["currentStepIndex"], 1);
+}
+
+#[test]
+fn a_failed_analysis_takes_the_traffic_back_in_the_same_plan_and_before_anything_else() {
+    let mut world = canary();
+    let spec = json!({ "metrics": [] });
+    let spec: serin_api::analysis::AnalysisRunSpec = serde_json::from_value(spec).unwrap();
+    world.rollout.spec.strategy.canary.as_mut().unwrap().analysis =
+        Some(serde_json::from_value(json!({ "templates": [{ "templateName": "watch" }] })).unwrap());
+    world.templates.insert(
+        serde_json::from_value(json!({ "templateName": "watch" })).unwrap(),
+        serin_model::TemplateView {
+            spec: serde_json::from_value(json!({ "metrics": [{ "name": "m", "interval": "1s", "provider": {
+                "prometheus": { "query": "up" } } }] }))
+            .unwrap(),
+            annotations: BTreeMap::new(),
+        },
+    );
+    status(
+        &mut world,
+        &json!({ "canary": { "currentBackgroundAnalysisRunStatus": { "name": "run", "status": "Running" } } }),
+    );
+    world.analysis_runs.push(AnalysisRunView {
+        name: "run".to_owned(),
+        uid: "r".to_owned(),
+        resource_version: "3".to_owned(),
+        created: now(),
+        deleting: false,
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        terminate: false,
+        phase: Phase::Failed,
+        message: "Metric \"m\" assessed Failed due to failed (1) > failureLimit (0)".to_owned(),
+        spec_digest: serin_model::analysis_spec_digest(&spec),
+    });
+    let plan = plan(&world, now());
+    assert_eq!(weight(&plan), Some(0));
+    let status = new_status(&plan);
+    assert_eq!(status["abort"], true);
+    assert_eq!(
+        status["message"],
+        "RolloutAborted: Rollout aborted update to revision 2: Background analysis phase error/failed: \
+         Metric \"m\" assessed Failed due to failed (1) > failureLimit (0)"
+    );
+    let scaled = plan
+        .writes
+        .iter()
+        .position(|w| matches!(w.write, Write::PatchReplicaSet { .. }));
+    let routed = plan
+        .writes
+        .iter()
+        .position(|w| matches!(w.write, Write::SetRouteWeights { .. }));
+    assert!(scaled.is_none() || routed < scaled, "traffic before removal");
+}
+
+#[test]
+fn a_broken_route_stops_neither_abort_nor_status() {
+    let mut world = canary();
+    world
+        .routes
+        .values_mut()
+        .for_each(|r| *r = Err("HTTPRoute \"demo\" not found".to_owned()));
+    status(&mut world, &json!({ "abort": true }));
+    let plan = plan(&world, now());
+    assert_eq!(new_status(&plan)["phase"], "Degraded");
+    assert_eq!(plan.warnings.len(), 1);
+    assert!(plan.warnings[0].message.contains("not found"));
+}
+
+#[test]
+fn nothing_is_promoted_before_all_traffic_is_on_the_new_version() {
+    let mut world = canary();
+    world.replica_sets[1].replicas = 4;
+    world.replica_sets[1].available = 4;
+    world.replica_sets[1].current = 4;
+    status(
+        &mut world,
+        &json!({ "currentStepIndex": 3, "controllerPause": null, "pauseConditions": null }),
+    );
+    // The route does not take weights at the moment.
+    world
+        .routes
+        .values_mut()
+        .for_each(|r| *r = Err("the API server refused it".to_owned()));
+    let plan = plan(&world, now());
+    assert!(new_status(&plan)["stableRS"].is_null());
+}
+
+#[test]
+fn the_old_version_stays_while_a_service_or_a_weight_leads_to_it() {
+    let mut world = canary();
+    let new = world.replica_sets[1].hash().to_owned();
+    world.replica_sets[1].replicas = 4;
+    world.replica_sets[1].current = 4;
+    world.replica_sets[1].available = 4;
+    status(
+        &mut world,
+        &json!({ "currentStepIndex": 3, "controllerPause": null, "pauseConditions": null,
+        "stableRS": new, "canary": { "weights": { "canary": { "weight": 100 }, "stable": { "weight": 0 } } } }),
+    );
+    let plan = plan(&world, now());
+    let old = format!("demo-{OLD}");
+    let shrinks = plan
+        .writes
+        .iter()
+        .any(|w| matches!(&w.write, Write::PatchReplicaSet { name, .. } if *name == old));
+    assert!(!shrinks, "{plan:#?}");
+}
+
+#[test]
+fn an_invalid_spec_is_said_and_nothing_else_is_touched() {
+    let mut world = canary();
+    world
+        .rollout
+        .spec
+        .strategy
+        .canary
+        .as_mut()
+        .unwrap()
+        .steps
+        .as_mut()
+        .unwrap()[0]
+        .set_weight = Some(120);
+    let plan = plan(&world, now());
+    assert!(!touches_pods(&plan));
+    let status = new_status(&plan);
+    assert_eq!(status["phase"], "Degraded");
+    let message = status["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("InvalidSpec: The Rollout \"demo\" is invalid: "),
+        "{message}"
+    );
+    assert!(message.contains("steps[0].setWeight"), "{message}");
+    assert!(plan.wake_at.is_some());
+}
+
+#[test]
+fn a_field_that_is_not_acted_on_is_reported() {
+    let mut world = canary();
+    world.rollout.spec.restart_at = Some(serin_api::Time::new(now()));
+    let plan = plan(&world, now());
+    assert!(!touches_pods(&plan));
+    let message = new_status(&plan)["message"].as_str().unwrap_or_default().to_owned();
+    assert!(
+        message.contains("restartAt") && message.contains("not supported yet"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_name_that_belongs_to_somebody_else_gives_another_hash() {
+    let mut world = canary();
+    let new = world.replica_sets.remove(1);
+    world.taken_names.insert(new.name.clone());
+    let first = plan(&world, now());
+    assert_eq!(new_status(&first)["collisionCount"], 1);
+    status(&mut world, &json!({ "collisionCount": 1 }));
+    let second = plan(&world, now());
+    let created = second.writes.iter().find_map(|w| match &w.write {
+        Write::CreateReplicaSet { name, .. } => Some(name.clone()),
+        _ => None,
+    });
+    assert!(created.is_some_and(|name| name != new.name));
+}
+
+#[test]
+fn at_rest_a_paused_canary_writes_nothing() {
+    let mut world = canary();
+    let first = plan(&world, now());
+    status(&mut world, &new_status(&first));
+    let second = plan(&world, now());
+    assert!(second.is_empty(), "{second:#?}");
+}
