@@ -101,17 +101,12 @@ impl Setup {
         let annotations = run.metadata.annotations.clone().unwrap_or_default();
         let mut prepared = Vec::with_capacity(checked.metrics.len());
         for (metric, shown) in checked.metrics.into_iter().zip(shown) {
-            let policy = NoDataPolicy::of_metric(&annotations, &metric.name, hold_by_default)
+            let counts_requests = metric.provider.prometheus.is_some();
+            let policy = NoDataPolicy::of_metric(&annotations, &metric.name, hold_by_default, counts_requests)
                 .map_err(|e| invalid(e.to_string()))?;
-            let requests = match &policy.requests_query {
-                Some(query) if policy.min_requests.is_some() => {
-                    let asked = requests_metric(&metric, query).ok_or_else(|| {
-                        invalid(format!(
-                            "serin.dev/min-requests: metric {:?} does not ask Prometheus, so its requests cannot be counted; give the setting to Prometheus metrics only, by annotation serin.dev/metrics",
-                            metric.name
-                        ))
-                    })?;
-                    Some(fill(&asked)?.0)
+            let requests = match (&policy.requests_query, &metric.provider.prometheus) {
+                (Some(query), Some(prometheus)) if policy.min_requests.is_some() => {
+                    Some(fill(&requests_metric(&metric, prometheus, query))?.0)
                 }
                 _ => None,
             };
@@ -149,15 +144,14 @@ fn duration(text: Option<&str>) -> Option<TimeDelta> {
 }
 
 /// The metric that counts the requests: asked where and how the metric itself is.
-fn requests_metric(metric: &Metric, query: &str) -> Option<Metric> {
-    let prometheus = metric.provider.prometheus.as_ref()?;
+fn requests_metric(metric: &Metric, prometheus: &PrometheusMetric, query: &str) -> Metric {
     let mut asked = metric.clone();
     asked.provider.prometheus = Some(PrometheusMetric {
         query: Some(query.to_owned()),
         range_query: None,
         ..prometheus.clone()
     });
-    Some(asked)
+    asked
 }
 
 impl Prepared {

@@ -651,12 +651,19 @@ fn settings_that_make_no_sense_are_named() {
     }
     let web = json!({"name": "w", "provider": {"web": {"url": "http://x"}}});
     let annotations = [("serin.dev/min-requests", "5"), ("serin.dev/requests-query", "q")];
-    let status = Sim::new(annotated(json!({"metrics": [web]}), &annotations))
-        .step(0, &[])
-        .status;
-    assert!(
-        status.message.contains("metric \"w\" does not ask Prometheus"),
-        "{}",
-        status.message
+    let plan = Sim::new(annotated(
+        json!({"metrics": [web, metric("p", json!({}))]}),
+        &annotations,
+    ))
+    .step(0, &[]);
+    let counted: Vec<_> = plan
+        .tasks
+        .iter()
+        .map(|task| (task.metric.as_str(), task.requests.is_some()))
+        .collect();
+    assert_eq!(
+        counted,
+        [("w", false), ("p", true)],
+        "a metric that cannot count requests is left alone"
     );
 }

@@ -340,7 +340,8 @@ fn parse_metrics(annotations: &BTreeMap<String, String>) -> Result<BTreeMap<Stri
 
 impl NoDataPolicy {
     /// What a run's annotations say about one of its metrics; `hold_by_default` is the controller's own setting.
-    /// A minimum of requests implies `hold`: there is nothing else to do with too few.
+    /// A minimum of requests implies `hold`: there is nothing else to do with too few. It means nothing to a metric whose
+    /// provider cannot count requests (`counts_requests`), such as a Job beside Prometheus metrics in one run.
     ///
     /// # Errors
     /// A value that cannot be understood, or a minimum without a query.
@@ -348,6 +349,7 @@ impl NoDataPolicy {
         annotations: &BTreeMap<String, String>,
         metric: &str,
         hold_by_default: bool,
+        counts_requests: bool,
     ) -> Result<Self, PolicyError> {
         let own = parse_metrics(annotations)?.remove(metric).unwrap_or_default();
         let word = own
@@ -359,7 +361,7 @@ impl NoDataPolicy {
             (None, Some(text)) => Some(parse_min_requests(text)?),
             (None, None) => None,
         }
-        .filter(|n| *n > 0);
+        .filter(|n| *n > 0 && counts_requests);
         let requests_query = own
             .requests_query
             .or_else(|| annotations.get(REQUESTS_QUERY_ANNOTATION).cloned())
@@ -532,7 +534,7 @@ mod tests {
 
     #[test]
     fn the_policy_of_a_metric_is_read_from_the_runs_annotations() {
-        let of = |annotations: &[(&str, &str)], default| NoDataPolicy::of_metric(&map(annotations), "m", default);
+        let of = |annotations: &[(&str, &str)], default| NoDataPolicy::of_metric(&map(annotations), "m", default, true);
         assert_eq!(of(&[], false), Ok(NoDataPolicy::default()));
         assert!(of(&[], true).unwrap().hold);
         assert!(of(&[(NO_DATA_ANNOTATION, "hold")], false).unwrap().hold);
@@ -626,13 +628,16 @@ mod tests {
         assert_eq!(run.get(NO_DATA_ANNOTATION).map(String::as_str), Some("hold"));
         assert_eq!(run.get(MIN_REQUESTS_ANNOTATION), None);
         assert_eq!(
-            NoDataPolicy::of_metric(&run, "a2", false).unwrap().min_requests,
+            NoDataPolicy::of_metric(&run, "a2", false, true).unwrap().min_requests,
             Some(5)
         );
-        assert_eq!(NoDataPolicy::of_metric(&run, "b", false).unwrap().min_requests, None);
+        assert_eq!(
+            NoDataPolicy::of_metric(&run, "b", false, true).unwrap().min_requests,
+            None
+        );
         let run = annotations_for_run(&map(&[(MIN_REQUESTS_ANNOTATION, "9")]), &templates[..1]);
         assert_eq!(
-            NoDataPolicy::of_metric(&run, "a1", false).unwrap().min_requests,
+            NoDataPolicy::of_metric(&run, "a1", false, true).unwrap().min_requests,
             Some(9)
         );
         assert_eq!(run.get(REQUESTS_QUERY_ANNOTATION).map(String::as_str), Some("qa"));
