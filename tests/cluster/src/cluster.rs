@@ -130,6 +130,7 @@ impl Cluster {
         traefik.ready(READY).await?;
         wait_for_controllers(&mut controller_manager, &client).await?;
         prometheus.ready(READY).await?;
+        traefik.wait(READY, async || gateway::programmed(&client).await).await?;
 
         let mut forwards = Vec::new();
         for (name, target) in FORWARDED

@@ -51,6 +51,8 @@ pub enum Signal {
     Stop,
     /// Go on.
     Cont,
+    /// What Ctrl-C sends.
+    Int,
 }
 
 /// Sends a signal to one process.
@@ -63,6 +65,7 @@ pub async fn send_signal(pid: u32, signal: Signal) -> Result<()> {
         Signal::Kill => "KILL",
         Signal::Stop => "STOP",
         Signal::Cont => "CONT",
+        Signal::Int => "INT",
     };
     // The shell's own kill: a bare machine need not have the program.
     let output = Command::new("sh")

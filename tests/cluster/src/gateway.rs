@@ -94,6 +94,20 @@ pub(crate) async fn prepare(client: &kube::Client, program: &Path, files: &Files
     })
 }
 
+/// Whether Traefik has taken up the Gateway.
+pub(crate) async fn programmed(client: &kube::Client) -> Result<(), String> {
+    let path = format!("/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/gateways/{GATEWAY}");
+    let request = ::http::Request::get(path).body(Vec::new()).map_err(|e| e.to_string())?;
+    let gateway: Value = client.request(request).await.map_err(|e| e.to_string())?;
+    let conditions = gateway.pointer("/status/conditions").and_then(Value::as_array);
+    let done = conditions.is_some_and(|list| list.iter().any(|c| c["type"] == "Programmed" && c["status"] == "True"));
+    if done {
+        Ok(())
+    } else {
+        Err(format!("the Gateway is not Programmed: {}", gateway["status"]))
+    }
+}
+
 /// A token of a ServiceAccount for a day, the API server's longest without extension.
 pub(crate) async fn service_account_token(client: &kube::Client, namespace: &str, name: &str) -> Result<String> {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);

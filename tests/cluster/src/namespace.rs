@@ -18,6 +18,7 @@ use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::progress;
+use crate::component::{Signal, send_signal};
 use crate::error::{Error, Result};
 use crate::forward;
 use crate::parts::{PARTS_VARIABLE, Parts};
@@ -32,6 +33,13 @@ const PORTS_VARIABLE: &str = "SERIN_CLUSTER_PORTS";
 pub(crate) const NETWORK: &str = "10.244.0.0/16";
 /// What is forwarded from 127.0.0.1 outside, by name.
 pub(crate) const FORWARDED: [&str; 3] = ["apiserver", "gateway", "prometheus"];
+/// There is no cluster DNS; these names lead to Prometheus all the same.
+const PROMETHEUS_NAMES: [&str; 4] = [
+    "prometheus",
+    "prometheus.monitoring",
+    "prometheus.monitoring.svc",
+    "prometheus.monitoring.svc.cluster.local",
+];
 /// How long the inside may take to end after Ctrl-C or SIGTERM.
 const GRACE: Duration = Duration::from_secs(8);
 
@@ -148,11 +156,11 @@ async fn outside(options: &Enter, parts: &Parts) -> Result<i32> {
         .kill_on_drop(true)
         .spawn()
         .map_err(Error::io("start", "setpriv"))?;
-    let code = wait_or_interrupt(&mut child, Duration::ZERO).await?;
+    let pid_file = dir.join("init.pid");
+    let code = wait_or_interrupt(&mut child, || fs::read_to_string(&pid_file).ok()?.parse().ok()).await?;
     drop(lock);
     if temporary {
-        // Children have just been killed; a file that one still held does not stop the removal of the others.
-        let _ = fs::remove_dir_all(&dir);
+        remove(&dir).await;
     }
     Ok(code)
 }
@@ -170,6 +178,15 @@ async fn init() -> Result<i32> {
         .stderr(Stdio::null())
         .status()
         .await;
+    // A convenience too: the names that charts give Prometheus.
+    if let Ok(hosts) = fs::read_to_string("/etc/hosts") {
+        let path = inside.dir.join("hosts");
+        fs::write(&path, format!("{hosts}\n127.0.0.1 {}\n", PROMETHEUS_NAMES.join(" ")))
+            .map_err(Error::io("write", &path))?;
+        let mut bind = Command::new("mount");
+        bind.arg("--bind").arg(&path).arg("/etc/hosts").stderr(Stdio::null());
+        let _ = bind.status().await;
+    }
     let output = Command::new(&inside.parts.control_plane)
         .args(["network", NETWORK])
         .output()
@@ -187,27 +204,46 @@ async fn init() -> Result<i32> {
         .env(STAGE_VARIABLE, "inside")
         .spawn()
         .map_err(Error::io("start", "this program inside the namespace"))?;
-    wait_or_interrupt(&mut child, GRACE).await
+    let pid = child.id();
+    wait_or_interrupt(&mut child, || pid).await
 }
 
-/// Waits for the child. A Ctrl-C reaches it from the terminal by itself; it gets some time, then it is killed.
-async fn wait_or_interrupt(child: &mut tokio::process::Child, extra: Duration) -> Result<i32> {
+/// Waits for the child. A signal to end is passed on to `inside`, which gets some time; then the child is killed.
+async fn wait_or_interrupt(child: &mut tokio::process::Child, inside: impl Fn() -> Option<u32>) -> Result<i32> {
     let watch = |kind| signal(kind).map_err(Error::io("watch for", "signals"));
     let mut interrupt = watch(SignalKind::interrupt())?;
     let mut terminate = watch(SignalKind::terminate())?;
     let mut hangup = watch(SignalKind::hangup())?;
-    let status = tokio::select! {
+    let code = tokio::select! {
         biased;
-        status = child.wait() => status,
-        _ = interrupt.recv() => match tokio::time::timeout(GRACE + extra, child.wait()).await {
-            Ok(status) => status,
-            Err(_) => { let _ = child.kill().await; return Ok(130); }
-        },
-        _ = terminate.recv() => { let _ = child.kill().await; return Ok(143); }
-        _ = hangup.recv() => { let _ = child.kill().await; return Ok(129); }
+        status = child.wait() => return Ok(exit_code(status.map_err(Error::io("wait for", "the process inside"))?)),
+        _ = interrupt.recv() => 130,
+        _ = terminate.recv() => 143,
+        _ = hangup.recv() => 129,
     };
-    let status = status.map_err(Error::io("wait for", "the process inside"))?;
-    Ok(exit_code(status))
+    if let Some(pid) = inside() {
+        // It may have ended this moment, or have heard the terminal's Ctrl-C already: both are fine.
+        let _ = send_signal(pid, Signal::Int).await;
+    }
+    match tokio::time::timeout(GRACE, child.wait()).await {
+        Ok(status) => Ok(exit_code(status.map_err(Error::io("wait for", "the process inside"))?)),
+        Err(_) => {
+            // Its end is the end of everything inside.
+            let _ = child.kill().await;
+            Ok(code)
+        }
+    }
+}
+
+/// Removes the cluster's folder. The last processes inside may still be on their way out and write.
+async fn remove(dir: &Path) {
+    for _ in 0..40 {
+        if fs::remove_dir_all(dir).is_ok() || !dir.exists() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    progress(format_args!("could not remove {}", dir.display()));
 }
 
 /// As a shell would report it: 128 + signal for a killed process.
@@ -259,12 +295,17 @@ fn temporary_root() -> PathBuf {
     }
 }
 
+/// A new folder. The process id alone would not do: nested namespaces have the same ids and share the temporary folder.
 fn temporary_dir() -> Result<PathBuf> {
-    let dir = temporary_root().join(format!("{DIR_PREFIX}{}", std::process::id()));
-    if dir.exists() {
-        fs::remove_dir_all(&dir).map_err(Error::io("remove", &dir))?;
+    let mut n = 0;
+    loop {
+        let dir = temporary_root().join(format!("{DIR_PREFIX}{}-{n}", std::process::id()));
+        match fs::create_dir(&dir) {
+            Ok(()) => return Ok(dir),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => n += 1,
+            Err(error) => return Err(Error::io("create", &dir)(error)),
+        }
     }
-    Ok(dir)
 }
 
 /// Removes what clusters left on disk whose outside process was killed.

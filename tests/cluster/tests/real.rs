@@ -32,7 +32,9 @@ fn main() {
         }
     };
     let runtime = Runtime::new().expect("a runtime");
-    let cluster = match runtime.block_on(Cluster::start(Options::new(inside))) {
+    let mut options = Options::new(inside);
+    options.node_settings.serin = Some(stand_in(&options.inside));
+    let cluster = match runtime.block_on(Cluster::start(options)) {
         Ok(cluster) => Arc::new(cluster),
         Err(error) => {
             eprintln!("{error}");
@@ -41,6 +43,19 @@ fn main() {
     };
     let conclusion = libtest_mimic::run(&arguments, trials(Some((Arc::new(runtime), cluster))));
     conclusion.exit();
+}
+
+/// A script in place of the controller: says who it is to the API server, then waits.
+fn stand_in(inside: &serin_cluster::Inside) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = inside.dir.join("serin-stand-in");
+    let kubectl = inside.parts.kubectl.display();
+    let script = format!(
+        "#!/bin/sh\necho args $* pod $POD_NAMESPACE/$POD_NAME ip $POD_IP\n{kubectl} auth whoami\nexec sleep 1000\n"
+    );
+    std::fs::write(&path, script).expect("the cluster's folder can be written");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("our own file");
+    path
 }
 
 fn trials(world: Option<(Arc<Runtime>, Arc<Cluster>)>) -> Vec<Trial> {
@@ -71,6 +86,10 @@ fn trials(world: Option<(Arc<Runtime>, Arc<Cluster>)>) -> Vec<Trial> {
         the_cluster_goes_on_after_the_api_server_was_away,
         a_frozen_component_goes_on_where_it_was,
         the_audit_log_names_users_verbs_and_versions,
+        the_real_controller_binary_runs_as_a_pod_with_its_account,
+        prometheus_is_found_by_its_usual_name,
+        nothing_is_left_of_a_namespace_whose_owner_was_killed,
+        the_exit_code_of_a_command_inside_is_passed_on,
     ]
 }
 
@@ -377,7 +396,11 @@ async fn errors_and_latency_come_as_asked_and_prometheus_sees_them(cluster: Arc<
     ]);
     application(&cluster, "faults", 1, json!({"image": "demo:v1", "env": environment})).await?;
     eventually("answers", Duration::from_secs(30), async || {
-        Ok(load(&cluster, "faults", 50.0).next(1).await.by_pod().len() == 1)
+        Ok(load(&cluster, "faults", 50.0)
+            .next(1)
+            .await
+            .by_code()
+            .contains_key("200"))
     })
     .await?;
     let load = load(&cluster, "faults", 50.0);
@@ -534,4 +557,103 @@ async fn the_audit_log_names_users_verbs_and_versions(cluster: Arc<Cluster>) -> 
         }))
     })
     .await
+}
+
+async fn the_real_controller_binary_runs_as_a_pod_with_its_account(cluster: Arc<Cluster>) -> Outcome {
+    let account =
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "serin", "namespace": "serin"}});
+    let mut controller = deployment(
+        "serin",
+        "serin",
+        1,
+        json!({"image": "ghcr.io/example/serin:v1", "args": ["controller", "--pod=$(POD_NAME)"]}),
+    );
+    controller["spec"]["template"]["spec"]["serviceAccountName"] = "serin".into();
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "serin"}});
+    for document in [namespace, account, controller] {
+        cluster.apply(&document.to_string()).await?;
+    }
+    let pod = || {
+        cluster
+            .nodes()
+            .pods()
+            .into_iter()
+            .find(|p| p.namespace == "serin" && p.pid.is_some())
+    };
+    eventually("a process", Duration::from_secs(20), async || Ok(pod().is_some())).await?;
+    let first = pod().ok_or("no process")?;
+    let log = cluster.logs().join(format!("pods/serin_{}_app.log", first.name));
+    eventually("its account", Duration::from_secs(20), async || {
+        let text = std::fs::read_to_string(&log)?;
+        let hello = format!(
+            "args controller --pod={} pod serin/{} ip {}",
+            first.name, first.name, first.ip
+        );
+        Ok(text.contains(&hello) && text.contains("system:serviceaccount:serin:serin"))
+    })
+    .await?;
+    cluster.nodes().signal("serin", &first.name, Signal::Kill).await?;
+    eventually("a new process after SIGKILL", Duration::from_secs(20), async || {
+        Ok(pod().is_some_and(|p| p.uid == first.uid && p.pid != first.pid && p.restarts == 1))
+    })
+    .await?;
+    let second = pod().and_then(|p| p.pid).ok_or("no process")?;
+    cluster
+        .kubectl(&["delete", "namespace", "serin", "--timeout=60s"])
+        .await?;
+    ensure(
+        !std::path::Path::new(&format!("/proc/{second}")).exists(),
+        "the process of a deleted pod lives",
+    )
+}
+
+async fn prometheus_is_found_by_its_usual_name(cluster: Arc<Cluster>) -> Outcome {
+    let address = tokio::net::lookup_host("prometheus.monitoring.svc:9090")
+        .await?
+        .next()
+        .ok_or("no address")?;
+    ensure(
+        cluster.prometheus_url().ends_with(&address.to_string()),
+        format!("it leads to {address}"),
+    )
+}
+
+/// A command that runs `serin-cluster` as from outside a namespace.
+fn serin_cluster(arguments: &[&str]) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_serin-cluster"));
+    command
+        .args(arguments)
+        .env_remove("SERIN_CLUSTER_STAGE")
+        .kill_on_drop(true);
+    command
+}
+
+/// Whether a process with this argument runs in our process namespace or one below it.
+fn runs(argument: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    processes.into_iter().any(|process| {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        line.starts_with(b"sleep") && line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
+    })
+}
+
+async fn nothing_is_left_of_a_namespace_whose_owner_was_killed(_: Arc<Cluster>) -> Outcome {
+    let mut owner = serin_cluster(&["enter", "--", "sleep", "98765"]).spawn()?;
+    eventually("the command inside", Duration::from_secs(20), async || {
+        Ok(runs("98765"))
+    })
+    .await?;
+    owner.kill().await?;
+    eventually("the end of the command inside", Duration::from_secs(10), async || {
+        Ok(!runs("98765"))
+    })
+    .await
+}
+
+async fn the_exit_code_of_a_command_inside_is_passed_on(_: Arc<Cluster>) -> Outcome {
+    let status = serin_cluster(&["enter", "--", "sh", "-c", "exit 7"]).status().await?;
+    ensure(
+        status.code() == Some(7),
+        format!("the command exits with 7, serin-cluster with {status}"),
+    )
 }
