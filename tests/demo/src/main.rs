@@ -1,0 +1,316 @@
+//! `make demo`: three releases of one service on a real cluster, told as a timeline on the terminal.
+//!
+//! Objects and load are real and so is every figure: weights from the route, measurements from AnalysisRuns, requests from
+//! the load generator. The exit code is 0 only if all three ended as they should and no request of the good one failed;
+//! 1 if not; 2 when the demo could not be played.
+
+mod page;
+mod script;
+mod stage;
+mod timeline;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use chrono::{DateTime, Utc};
+use clap::{Parser, Subcommand, ValueEnum};
+use futures::StreamExt as _;
+use serin_cluster::load::Report;
+use serin_cluster::{Enter, Parts, enter, now};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+
+use page::{Page, grouped, table};
+use script::{RELEASES, Release};
+use stage::{CANARY_SERVICE, RATE, Stage};
+use timeline::{Ending, Line, Timeline, Tone, version};
+
+/// How long one release may take until it is called stuck.
+const LONGEST: Duration = Duration::from_secs(240);
+
+/// Three releases of one service, on a real cluster.
+#[derive(Debug, Parser)]
+#[command(name = "serin-demo", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fetch and build the cluster's parts.
+    Fetch,
+    /// Play the releases. Run from the root of the checkout.
+    Play {
+        /// The program to show.
+        #[arg(long)]
+        serin: PathBuf,
+        /// Whether the bad releases have their faults.
+        #[arg(long, value_enum, default_value = "real")]
+        fault: Fault,
+        /// Leave all of it up until Ctrl-C.
+        #[arg(long)]
+        keep: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Fault {
+    /// As told.
+    Real,
+    /// None: both must then be promoted, and the demo must say that this is not as it should be.
+    None,
+}
+
+/// A release and how it went.
+struct Played {
+    release: Release,
+    timeline: Timeline,
+    /// From the change of the image to the decision, in seconds.
+    took: Option<f64>,
+    report: Report,
+}
+
+impl Played {
+    fn was(&self) -> Option<Ending> {
+        self.timeline.ending().map(|(ending, _)| ending)
+    }
+
+    fn as_it_should(&self) -> bool {
+        let lossless = self.release.should_be == Ending::Aborted || self.report.failures().is_empty();
+        self.was() == Some(self.release.should_be) && lossless
+    }
+
+    fn reached_canary(&self) -> Report {
+        let hash = self.timeline.hash();
+        hash.map_or_else(Report::default, |hash| self.report.of(hash))
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    let Command::Play { serin, fault, keep } = command else {
+        Parts::fetch()?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let inside = enter(&Enter::default())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).context("failed to watch for Ctrl-C")?;
+        let page = Page::new();
+        page.heading("Serin: three releases of one service, and nobody watches a graph");
+        page.say(
+            "Real control plane, gateway and Prometheus, all of it private to this demo. Each release moves traffic to a new version \
+             step by step; after each step Prometheus is asked about errors and latency, and Serin promotes or aborts.",
+        );
+        page.say("");
+        let stage = tokio::select! {
+            biased;
+            _ = interrupt.recv() => return Ok(ExitCode::from(130)),
+            stage = Stage::set(std::path::Path::new("."), &serin, inside, page) => stage?,
+        };
+        let code = tokio::select! {
+            biased;
+            _ = interrupt.recv() => Ok(ExitCode::from(130)),
+            code = show(&stage, page, fault, keep) => code,
+        };
+        if keep && code.as_ref().is_ok_and(|code| *code != ExitCode::from(130)) {
+            kept(&stage, page, &mut interrupt).await;
+        }
+        stage.cluster.shutdown().await;
+        code
+    })
+}
+
+async fn show(stage: &Stage, page: Page, fault: Fault, keep: bool) -> Result<ExitCode> {
+    let mut played = Vec::new();
+    for (index, release) in RELEASES.into_iter().enumerate() {
+        let release = match fault {
+            Fault::Real => release,
+            Fault::None => release.without_fault(),
+        };
+        page.heading(&format!(
+            "Release {} of {}: {}, {} (should be {})",
+            index + 1,
+            RELEASES.len(),
+            release.image,
+            release.title,
+            release.should_be.word()
+        ));
+        let one = play(stage, page, release).await?;
+        let stuck = one.was().is_none();
+        played.push(one);
+        if stuck {
+            break;
+        }
+    }
+    let good = played.len() == RELEASES.len() && played.iter().all(Played::as_it_should);
+    sum_up(page, &played, good);
+    let _ = keep;
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Plays one release to its end and tells it.
+async fn play(stage: &Stage, page: Page, release: Release) -> Result<Played> {
+    let rollout = stage.rollout().await?;
+    let mut timeline = Timeline::new(
+        release.image,
+        CANARY_SERVICE,
+        timeline::text(&rollout["status"], "stableRS"),
+    );
+    let mut watch = stage.watch();
+    let start = now();
+    let since = |at: DateTime<Utc>| (at - start).num_milliseconds() as f64 / 1000.0;
+    stage.release(&release).await?;
+    let line = |text: String| Line {
+        tone: Tone::Plain,
+        text,
+    };
+    page.line(0.0, 0, &line(format!("the image becomes {}", release.image)));
+
+    let deadline = Instant::now() + LONGEST;
+    let mut weight_since = start;
+    while !timeline.is_over() {
+        let seen = tokio::select! {
+            biased;
+            seen = watch.next() => seen.context("the watch ended")?,
+            () = tokio::time::sleep_until(deadline) => break,
+        };
+        let seen = match seen {
+            Ok(seen) => seen,
+            // The watch is taken up again by itself.
+            Err(error) => {
+                page.line(since(now()), timeline.weight(), &line(format!("({error:#})")));
+                continue;
+            }
+        };
+        let (before, at) = (timeline.weight(), now());
+        let lines = timeline.see(&seen, at);
+        if timeline.weight() != before {
+            let requests = requests(&stage.load.between(weight_since, at), &timeline);
+            page.line(since(at), before, &line(requests));
+            weight_since = at;
+        }
+        for told in &lines {
+            page.line(since(at), timeline.weight(), told);
+        }
+    }
+    let end = now();
+    if !timeline.is_over() {
+        page.line(
+            since(end),
+            timeline.weight(),
+            &line(format!("not over after {} s: given up", LONGEST.as_secs())),
+        );
+    }
+    let last = requests(&stage.load.between(weight_since, end), &timeline);
+    page.line(since(end), timeline.weight(), &line(last));
+    Ok(Played {
+        took: timeline.ending().map(|(_, at)| since(at)),
+        report: stage.load.between(start, end),
+        release,
+        timeline,
+    })
+}
+
+/// `1,204 requests at this weight: 95.0 % old, 5.0 % v2; 0 failed`
+fn requests(report: &Report, timeline: &Timeline) -> String {
+    let share = timeline.hash().map_or(0.0, |hash| report.share(hash)) * 100.0;
+    format!(
+        "  {} requests at this weight, {share:.1} % to the new version, {} failed",
+        grouped(report.total()),
+        grouped(report.failures().len())
+    )
+}
+
+fn sum_up(page: Page, played: &[Played], good: bool) {
+    page.heading("What happened");
+    let mut rows = vec![
+        [
+            "release",
+            "fault",
+            "should be",
+            "was",
+            "after",
+            "weight",
+            "requests",
+            "to it",
+            "failed",
+            "measured",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
+    for one in played {
+        rows.push(vec![
+            version(one.release.image).to_owned(),
+            one.release.fault.to_owned(),
+            one.release.should_be.word().to_owned(),
+            one.was().map_or("stuck", Ending::word).to_owned(),
+            one.took.map_or_else(|| "-".to_owned(), |took| format!("{took:.1} s")),
+            format!("{} %", one.timeline.highest()),
+            grouped(one.report.total()),
+            grouped(one.reached_canary().total()),
+            grouped(one.report.failures().len()),
+            grouped(one.timeline.measurements()),
+        ]);
+    }
+    page.print(&table(
+        &rows,
+        &[false, false, false, false, true, true, true, true, true, true],
+    ));
+    page.say("");
+    for one in played {
+        let why = one
+            .timeline
+            .why()
+            .first()
+            .map_or("no decision was seen", String::as_str);
+        page.say(&format!("{}: {why}", version(one.release.image)));
+    }
+    page.say("");
+    if good {
+        let text = "All three ended as they should, and no request of the good release failed.";
+        page.say(&page.verdict(true, text));
+    }
+    for one in played.iter().filter(|one| !one.as_it_should()) {
+        let failed = one.report.failures().len();
+        let was = one.was().map_or("stuck", Ending::word);
+        let text = format!(
+            "NOT as it should be: {} was {was} and should be {}{}.",
+            version(one.release.image),
+            one.release.should_be.word(),
+            if one.release.should_be == Ending::Promoted && failed > 0 {
+                format!(" without a failed request, but {failed} failed")
+            } else {
+                String::new()
+            }
+        );
+        page.say(&page.verdict(false, &text));
+    }
+}
+
+/// Leaves everything up until Ctrl-C.
+async fn kept(stage: &Stage, page: Page, interrupt: &mut Signal) {
+    page.heading(&format!(
+        "All of it stays up, {RATE} requests a second go on. Ctrl-C ends it."
+    ));
+    for (name, value) in stage.addresses() {
+        page.print(&format!("{name:<11} {value}\n"));
+    }
+    interrupt.recv().await;
+}

@@ -1,0 +1,235 @@
+//! The stage: a cluster with Serin and the demo's service on it.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use futures::{Stream, StreamExt as _, stream};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client};
+use serde_json::Value;
+use serin_cluster::load::{Load, LoadOptions};
+use serin_cluster::{Cluster, Inside, Options};
+
+use crate::page::Page;
+use crate::script::Release;
+use crate::timeline::Seen;
+
+/// Namespace and name of the demo's service.
+pub(crate) const SHOP: &str = "shop";
+/// Its host name at the gateway.
+pub(crate) const HOST: &str = "shop.example";
+/// Its canary service, as in `manifests/shop.yaml`.
+pub(crate) const CANARY_SERVICE: &str = "shop-canary";
+/// Requests per second: at 5 % the canary still gets five a second.
+pub(crate) const RATE: f64 = 100.0;
+/// How long Serin and the service may take to come up, on a busy machine.
+const READY: Duration = Duration::from_secs(120);
+/// How often something that has no event of its own is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Everything that the releases play on.
+pub(crate) struct Stage {
+    pub(crate) cluster: Cluster,
+    pub(crate) load: Load,
+    kubectl: PathBuf,
+}
+
+impl Stage {
+    /// Brings all of it up and says so.
+    pub(crate) async fn set(root: &Path, serin: &Path, inside: Inside, page: Page) -> Result<Self> {
+        let kubectl = inside.parts.kubectl.clone();
+        let mut options = Options::new(inside);
+        let serin = serin.canonicalize();
+        options.node_settings.serin = Some(serin.context("the serin binary is missing: `make demo` builds it")?);
+        let cluster = Cluster::start(options).await?;
+
+        page.say("kubectl apply -k: Serin's resource definitions, rights and controller");
+        let begin = Instant::now();
+        let manifests = root.join("tests/demo/manifests");
+        let deploy = manifests.join("serin");
+        apply(&cluster, &["-k", path(&deploy)?]).await?;
+        let timeout = format!("--timeout={}s", READY.as_secs());
+        cluster
+            .kubectl(&["-n", "argo-rollouts", "rollout", "status", "deployment/serin", &timeout])
+            .await
+            .with_context(|| {
+                format!(
+                    "Serin did not come up; its logs are in {}",
+                    cluster.logs().join("pods").display()
+                )
+            })?;
+        page.say(&format!("Serin is ready ({:.1} s)", begin.elapsed().as_secs_f32()));
+
+        let begin = Instant::now();
+        let templates = root.join("analysis-templates");
+        cluster.kubectl(&["create", "namespace", SHOP]).await?;
+        recording_rules(&cluster, &templates).await?;
+        for file in [templates, manifests.join("shop.yaml")] {
+            apply(&cluster, &["-n", SHOP, "-f", path(&file)?]).await?;
+        }
+        let stage = Self {
+            load: Load::start(LoadOptions::new(cluster.gateway(), HOST, RATE)),
+            cluster,
+            kubectl,
+        };
+        stage.service_answers().await?;
+        page.say(&format!(
+            "The service answers through the gateway, {RATE} requests a second go on from here ({:.1} s)",
+            begin.elapsed().as_secs_f32()
+        ));
+        Ok(stage)
+    }
+
+    /// Waits until the Rollout is healthy and a second's worth of requests in a row was answered by its pods.
+    async fn service_answers(&self) -> Result<()> {
+        let wait = async {
+            while self.rollout().await?["status"]["phase"] != "Healthy" {
+                tokio::time::sleep(LOOK).await;
+            }
+            while !self.load.next(RATE as usize).await.failures().is_empty() {}
+            anyhow::Ok(())
+        };
+        if let Ok(result) = tokio::time::timeout(READY, wait).await {
+            return result;
+        }
+        let status = &self.rollout().await?["status"];
+        bail!(
+            "the service does not answer after {} s; Rollout: {} {}; {}; Serin's logs: {}",
+            READY.as_secs(),
+            status["phase"],
+            status["message"],
+            self.load.report(),
+            self.cluster.logs().join("pods").display()
+        )
+    }
+
+    fn api(&self, kind: &Kind) -> Api<DynamicObject> {
+        let Kind {
+            group,
+            version,
+            kind,
+            plural,
+        } = *kind;
+        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+        Api::namespaced_with(self.client(), SHOP, &resource)
+    }
+
+    fn client(&self) -> Client {
+        self.cluster.client()
+    }
+
+    /// The Rollout as it is.
+    pub(crate) async fn rollout(&self) -> Result<Value> {
+        let object = self
+            .api(&ROLLOUT)
+            .get(SHOP)
+            .await
+            .context("failed to read the Rollout")?;
+        Ok(serde_json::to_value(object)?)
+    }
+
+    /// Changes the image, as a pipeline would.
+    pub(crate) async fn release(&self, release: &Release) -> Result<()> {
+        let rollout = self.rollout().await?;
+        let patch = release.patch(&rollout["spec"]["template"]["spec"]["containers"]);
+        let api = self.api(&ROLLOUT);
+        api.patch(SHOP, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .with_context(|| format!("failed to change the image to {}", release.image))?;
+        Ok(())
+    }
+
+    /// Every change of every object that the timeline is told from.
+    pub(crate) fn watch(&self) -> impl Stream<Item = Result<Seen>> + Unpin + use<> {
+        let one = |kind: &Kind, seen: fn(Value) -> Seen| {
+            let name = kind.kind;
+            let events = watcher(self.api(kind), watcher::Config::default());
+            let objects = events.default_backoff().applied_objects();
+            let all = objects.map(move |object| {
+                let object = object.with_context(|| format!("failed to watch {name}s"))?;
+                Ok(seen(serde_json::to_value(object)?))
+            });
+            all.boxed()
+        };
+        stream::select_all([
+            one(&ROLLOUT, Seen::Rollout),
+            one(&REPLICA_SET, Seen::ReplicaSet),
+            one(&RUN, Seen::Run),
+            one(&ROUTE, Seen::Route),
+        ])
+    }
+
+    /// How to look around while all of it is up.
+    pub(crate) fn addresses(&self) -> Vec<(&'static str, String)> {
+        let url = |name| {
+            let port = self.cluster.outside_port(name);
+            port.map_or_else(String::new, |port| format!("http://127.0.0.1:{port}"))
+        };
+        let kubeconfig = self.cluster.outside_kubeconfig().display().to_string();
+        let kubectl = format!("{} --kubeconfig {kubeconfig} -n {SHOP}", self.kubectl.display());
+        vec![
+            ("look", format!("{kubectl} get rollouts,analysisruns,pods")),
+            (
+                "release",
+                format!(
+                    "{kubectl} patch rollout {SHOP} --type json -p '[{{\"op\":\"replace\",\"path\":\"/spec/template/spec/containers/0/image\",\"value\":\"shop:v5\"}}]'"
+                ),
+            ),
+            ("use it", format!("curl -H 'Host: {HOST}' {}", url("gateway"))),
+            ("prometheus", url("prometheus")),
+            ("kubeconfig", kubeconfig),
+            ("logs", self.cluster.logs().display().to_string()),
+        ]
+    }
+}
+
+struct Kind {
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+}
+
+const ROLLOUT: Kind = Kind {
+    group: "argoproj.io",
+    version: "v1alpha1",
+    kind: "Rollout",
+    plural: "rollouts",
+};
+const RUN: Kind = Kind {
+    group: "argoproj.io",
+    version: "v1alpha1",
+    kind: "AnalysisRun",
+    plural: "analysisruns",
+};
+const REPLICA_SET: Kind = Kind {
+    group: "apps",
+    version: "v1",
+    kind: "ReplicaSet",
+    plural: "replicasets",
+};
+const ROUTE: Kind = Kind {
+    group: "gateway.networking.k8s.io",
+    version: "v1",
+    kind: "HTTPRoute",
+    plural: "httproutes",
+};
+
+fn path(path: &Path) -> Result<&str> {
+    path.to_str().ok_or_else(|| anyhow!("{} is no text", path.display()))
+}
+
+async fn apply(cluster: &Cluster, what: &[&str]) -> Result<()> {
+    let arguments = [&["apply"], what].concat();
+    cluster.kubectl(&arguments).await?;
+    Ok(())
+}
+
+/// Gives Prometheus the recording rules that the templates read.
+async fn recording_rules(cluster: &Cluster, templates: &Path) -> Result<()> {
+    let _ = (cluster, templates);
+    Ok(())
+}
