@@ -1,0 +1,106 @@
+//! Runs tests: in stages, some side by side, each with a time limit, each told as it ends, and counted at the end.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Result;
+use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+
+use crate::world::World;
+
+/// When a test runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// One after another, before Serin is there.
+    Before,
+    /// Side by side, each in namespaces of its own.
+    Together,
+    /// One after another: they disturb everybody.
+    Alone,
+    /// One after another, when all else is over: they judge the whole run.
+    End,
+}
+
+type Run = Box<dyn FnOnce(World) -> Pin<Box<dyn Future<Output = Result<String>> + Send>> + Send>;
+
+/// One test. It answers with what it measured, in a few words.
+pub(crate) struct Test {
+    pub(crate) name: String,
+    pub(crate) stage: Stage,
+    pub(crate) is_long: bool,
+    pub(crate) limit: Duration,
+    run: Run,
+}
+
+impl Test {
+    pub(crate) fn new<F>(stage: Stage, name: impl Into<String>, run: impl FnOnce(World) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Result<String>> + Send + 'static,
+    {
+        Self {
+            name: name.into(),
+            stage,
+            is_long: false,
+            limit: Duration::from_secs(240),
+            run: Box::new(move |world| Box::pin(run(world))),
+        }
+    }
+
+    /// Only with `--long`.
+    pub(crate) fn long(mut self) -> Self {
+        self.is_long = true;
+        self.limit = Duration::from_secs(1800);
+        self
+    }
+}
+
+/// Counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Count {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+}
+
+/// Runs the tests of a stage, at most `at_once` side by side.
+pub(crate) async fn run(world: &World, tests: Vec<Test>, at_once: usize, count: &Arc<Mutex<Count>>) {
+    let permits = Arc::new(Semaphore::new(at_once));
+    let mut all = JoinSet::new();
+    for test in tests {
+        let (world, permits, count) = (world.clone(), Arc::clone(&permits), Arc::clone(count));
+        // Taken here: tests begin in the order of the list.
+        let permit = Arc::clone(&permits).acquire_owned().await;
+        all.spawn(async move {
+            let _permit = permit;
+            let begin = Instant::now();
+            let Test { name, limit, run, .. } = test;
+            // A task of its own, so that a panic is a failure of this test only.
+            let mut task = tokio::spawn(run(world));
+            let ended = match tokio::time::timeout(limit, &mut task).await {
+                Ok(Ok(result)) => result.map_err(|e| format!("{e:#}")),
+                Ok(Err(panic)) => Err(format!("it panicked: {panic}")),
+                Err(_) => {
+                    task.abort();
+                    Err(format!("not done within {} s", limit.as_secs()))
+                }
+            };
+            let seconds = begin.elapsed().as_secs_f32();
+            let mut count = count.lock().unwrap_or_else(PoisonError::into_inner);
+            match ended {
+                Ok(figures) => {
+                    count.passed += 1;
+                    let colon = if figures.is_empty() { "" } else { ": " };
+                    println!("test {name} ... ok ({seconds:.1} s){colon}{figures}");
+                }
+                Err(why) => {
+                    count.failed += 1;
+                    let why = why.trim_end().replace('\n', "\n    ");
+                    println!("--- {name}\n    {why}\ntest {name} ... FAILED ({seconds:.1} s)\nFAILED: {name}");
+                }
+            }
+        });
+    }
+    while all.join_next().await.is_some() {}
+}

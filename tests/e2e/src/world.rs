@@ -1,0 +1,90 @@
+//! What all tests share: the cluster, a client with all rights, the source of made-up metrics.
+
+use std::{ops::Deref, sync::Arc};
+
+use anyhow::{Context, Result};
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject},
+    core::GroupVersionKind,
+};
+use serin_cluster::{Cluster, PodInfo};
+
+use crate::{install, stub::Stub};
+
+/// Handle to the shared things.
+#[derive(Clone)]
+pub(crate) struct World(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) cluster: Cluster,
+    pub(crate) client: kube::Client,
+    pub(crate) stub: Stub,
+}
+
+impl Deref for World {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// The kinds that tests work with.
+pub(crate) fn resource(kind: &str) -> ApiResource {
+    let (group, version, plural) = match kind {
+        "Rollout" => ("argoproj.io", "v1alpha1", "rollouts"),
+        "AnalysisRun" => ("argoproj.io", "v1alpha1", "analysisruns"),
+        "AnalysisTemplate" => ("argoproj.io", "v1alpha1", "analysistemplates"),
+        "ClusterAnalysisTemplate" => ("argoproj.io", "v1alpha1", "clusteranalysistemplates"),
+        "HTTPRoute" => ("gateway.networking.k8s.io", "v1", "httproutes"),
+        "ReplicaSet" => ("apps", "v1", "replicasets"),
+        "Deployment" => ("apps", "v1", "deployments"),
+        "Lease" => ("coordination.k8s.io", "v1", "leases"),
+        "Service" => ("", "v1", "services"),
+        "Namespace" => ("", "v1", "namespaces"),
+        "Secret" => ("", "v1", "secrets"),
+        "Pod" => ("", "v1", "pods"),
+        "Event" => ("", "v1", "events"),
+        other => panic!("the tests do not know how kind {other} is called in requests"),
+    };
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+}
+
+impl World {
+    pub(crate) async fn new(cluster: Cluster) -> Result<Self> {
+        let stub = Stub::start()
+            .await
+            .context("the source of made-up metrics did not start")?;
+        Ok(Self(Arc::new(Inner {
+            client: cluster.client(),
+            cluster,
+            stub,
+        })))
+    }
+
+    /// Requests for a kind in a namespace.
+    pub(crate) fn api(&self, kind: &str, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, &resource(kind))
+    }
+
+    /// Requests for a kind without namespace.
+    pub(crate) fn api_all(&self, kind: &str) -> Api<DynamicObject> {
+        Api::all_with(self.client.clone(), &resource(kind))
+    }
+
+    /// The controller's pods.
+    pub(crate) fn controllers(&self) -> Vec<PodInfo> {
+        let all = self.cluster.nodes().pods();
+        all.into_iter()
+            .filter(|pod| pod.namespace == install::NAMESPACE && pod.name.starts_with("serin-"))
+            .collect()
+    }
+
+    /// Ends the cluster, unless a test still holds it.
+    pub(crate) async fn end(self) {
+        if let Ok(inner) = Arc::try_unwrap(self.0) {
+            inner.cluster.shutdown().await;
+        }
+    }
+}
