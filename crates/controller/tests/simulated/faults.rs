@@ -31,6 +31,7 @@ async fn conflicts_are_planned_again_and_are_no_news() {
             code: 409,
             reason: "Conflict",
             times: 1,
+            carried_out: false,
         });
     }
     let _controller = stage.start();
@@ -49,6 +50,7 @@ async fn an_api_server_that_fails_for_a_while_is_tried_again() {
         code: 500,
         reason: "InternalError",
         times: 8,
+        carried_out: false,
     });
     let _controller = stage.start();
     stage.until_phase("demo", "Healthy", 60).await;
@@ -62,11 +64,10 @@ async fn an_api_server_that_fails_for_a_while_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_creation_that_an_earlier_process_began_is_taken_for_done() {
-    // The first answer is lost on the way: the object exists, the controller does not know.
-    let stage = Stage::new("s-lost");
+async fn a_process_that_is_killed_in_the_middle_of_a_plan_is_followed_by_one_that_goes_on() {
+    let stage = Stage::new("s-killed");
     stage.create("rollouts", rollout("demo", 1, json!({})));
-    let first = stage.start();
+    let first = stage.start_as("first", serin_controller::Config::default());
     stage
         .until("the ReplicaSet exists", 5, |c| !c.all("replicasets").is_empty())
         .await;
@@ -74,6 +75,37 @@ async fn a_creation_that_an_earlier_process_began_is_taken_for_done() {
     let _second = stage.start();
     stage.until_phase("demo", "Healthy", 30).await;
     assert_eq!(stage.cluster.all("replicasets").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_creation_whose_answer_was_lost_is_taken_for_done() {
+    let stage = Stage::new("s-lost");
+    stage.create("rollouts", rollout("demo", 1, json!({})));
+    // Watches tell nothing until the second try, so that the controller cannot know.
+    stage.cluster.order(Fault {
+        method: "POST",
+        path: "/replicasets",
+        code: 504,
+        reason: "Timeout",
+        times: 1,
+        carried_out: true,
+    });
+    let _controller = stage.start();
+    stage.until_phase("demo", "Healthy", 30).await;
+    assert_eq!(stage.cluster.all("replicasets").len(), 1);
+    let asked = stage.cluster.asked();
+    let codes: Vec<u16> = asked
+        .iter()
+        .filter(|a| a.method == "POST" && a.path.contains("/replicasets"))
+        .map(|a| a.code)
+        .collect();
+    assert_eq!(codes, [504, 409], "the second try finds the first one's object");
+    let created = stage.reasons("Rollout/demo");
+    assert_eq!(
+        created.iter().filter(|r| *r == "NewReplicaSetCreated").count(),
+        1,
+        "{created:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,6 +118,7 @@ async fn a_refused_creation_is_said_once_and_tried_again() {
         code: 403,
         reason: "Forbidden",
         times: 12,
+        carried_out: false,
     });
     let _controller = stage.start();
     stage.until_phase("demo", "Healthy", 120).await;

@@ -114,6 +114,8 @@ pub struct Fault {
     pub reason: &'static str,
     /// How often; after that the fault is over.
     pub times: u32,
+    /// The request is carried out all the same: only its answer is lost.
+    pub carried_out: bool,
 }
 
 #[derive(Debug, Default)]
@@ -420,7 +422,19 @@ impl Kubernetes {
                 return Err(Down);
             }
         }
-        let result = self.handle(&parts.method, &parts.uri, &format, &body);
+        let result = match self.fault(&parts.method, parts.uri.path()) {
+            Some(fault) => {
+                if fault.carried_out {
+                    let _ = self.handle(&parts.method, &parts.uri, &format, &body);
+                }
+                Err(Refused(
+                    fault.code,
+                    fault.reason,
+                    format!("ordered by the test: {}", fault.reason),
+                ))
+            }
+            None => self.handle(&parts.method, &parts.uri, &format, &body),
+        };
         let code = match &result {
             Ok(Answer::Object(code, _)) => *code,
             Ok(Answer::Watch(_)) => 200,
@@ -445,6 +459,20 @@ impl Kubernetes {
         })
     }
 
+    fn fault(&self, method: &Method, path: &str) -> Option<Fault> {
+        let mut state = self.state();
+        let index = state
+            .faults
+            .iter()
+            .position(|f| f.method == method.as_str() && path.contains(f.path))?;
+        let fault = state.faults[index].clone();
+        state.faults[index].times -= 1;
+        if state.faults[index].times == 0 {
+            state.faults.remove(index);
+        }
+        Some(fault)
+    }
+
     fn handle(&self, method: &Method, uri: &http::Uri, format: &str, body: &Value) -> Result<Answer, Refused> {
         let unknown = || {
             Refused(
@@ -455,29 +483,13 @@ impl Kubernetes {
         };
         let path = Path::parse(uri.path()).ok_or_else(unknown)?;
         {
-            let mut state = self.state();
+            let state = self.state();
             if state.absent.contains(path.plural) {
                 return Err(unknown());
             }
             if state.forbidden.contains(path.plural) {
                 let message = format!("{} is forbidden: User \"serin\" cannot {method} resource", path.plural);
                 return Err(Refused(403, "Forbidden", message));
-            }
-            let hit = state
-                .faults
-                .iter()
-                .position(|f| f.method == method.as_str() && uri.path().contains(f.path));
-            if let Some(index) = hit {
-                let fault = state.faults[index].clone();
-                state.faults[index].times -= 1;
-                if state.faults[index].times == 0 {
-                    state.faults.remove(index);
-                }
-                return Err(Refused(
-                    fault.code,
-                    fault.reason,
-                    format!("ordered by the test: {}", fault.reason),
-                ));
             }
         }
         let query: BTreeMap<String, String> = uri

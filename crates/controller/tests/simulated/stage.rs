@@ -227,6 +227,8 @@ impl Stage {
         let task = tokio::spawn(serin_controller::run(Arc::clone(&context), shutdown));
         Running {
             context,
+            cluster: self.cluster.clone(),
+            name: name.to_owned(),
             stop: Some(stop),
             task,
         }
