@@ -124,6 +124,11 @@ impl FromStr for GoDuration {
             if whole.is_empty() && fraction.is_empty() {
                 return Err(invalid());
             }
+            // Go gives up on a number that is too large before it looks at the unit.
+            let number: u64 = match whole {
+                "" => 0,
+                digits => digits.parse().ok().filter(|n| *n <= 1 << 63).ok_or_else(invalid)?,
+            };
             let unit_len = after
                 .find(|c: char| c == '.' || c.is_ascii_digit())
                 .unwrap_or(after.len());
@@ -137,7 +142,7 @@ impl FromStr for GoDuration {
                     text: text.to_owned(),
                 });
             };
-            let amount = amount(whole, fraction, *scale).ok_or_else(invalid)?;
+            let amount = amount(number, fraction, *scale).ok_or_else(invalid)?;
             total = total
                 .checked_add(amount)
                 .filter(|n| *n <= 1 << 63)
@@ -158,8 +163,7 @@ fn digits(text: &str) -> usize {
 }
 
 /// `whole.fraction` times `scale`, cut to whole nanoseconds; [`None`] beyond the range.
-fn amount(whole: &str, fraction: &str, scale: u64) -> Option<u64> {
-    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+fn amount(whole: u64, fraction: &str, scale: u64) -> Option<u64> {
     let mut amount = whole.checked_mul(scale).filter(|n| *n <= 1 << 63)?;
     let mut weight = f64::from(u32::try_from(scale / 1_000).unwrap_or(u32::MAX)) * 1_000.0;
     if scale < 1_000 {

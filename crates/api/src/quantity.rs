@@ -39,7 +39,7 @@ const DECIMAL: [(&str, i32); 10] = [
     ("P", 15),
     ("E", 18),
 ];
-const BINARY: [(&str, u32); 6] = [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40), ("Pi", 50), ("Ei", 60)];
+const BINARY: [(&str, i32); 6] = [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40), ("Pi", 50), ("Ei", 60)];
 /// Smallest power of ten that is kept.
 const NANO: i32 = -9;
 
@@ -107,103 +107,141 @@ impl Quantity {
 
 struct Parts<'a> {
     negative: bool,
+    /// Without leading zeros, at least one digit.
     whole: &'a str,
     fraction: &'a str,
     suffix: &'a str,
+    /// There was a digit at all.
+    digits: bool,
 }
 
-fn split(text: &str) -> Option<Parts<'_>> {
-    let negative = text.starts_with('-');
+fn split(text: &str) -> Parts<'_> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let digits = |s: &str| s.bytes().take_while(u8::is_ascii_digit).count();
-    let (whole, rest) = unsigned.split_at(digits(unsigned));
+    let (all, rest) = unsigned.split_at(digits(unsigned));
     let (fraction, suffix) = match rest.strip_prefix('.') {
         Some(tail) => tail.split_at(digits(tail)),
         None => ("", rest),
     };
-    let whole = whole.trim_start_matches('0');
-    let whole = if whole.is_empty() { "0" } else { whole };
-    Some(Parts {
-        negative,
-        whole,
+    let whole = all.trim_start_matches('0');
+    Parts {
+        negative: text.starts_with('-'),
+        whole: if whole.is_empty() { "0" } else { whole },
         fraction,
         suffix,
-    })
+        digits: !all.is_empty() || !fraction.is_empty(),
+    }
 }
 
 fn parse(text: &str) -> Option<Quantity> {
     if text.is_empty() {
         return None;
     }
-    let Parts {
-        negative,
-        whole,
-        fraction,
-        suffix,
-    } = split(text)?;
-    let (format, exponent) = if let Some((_, e)) = DECIMAL.iter().find(|(s, _)| *s == suffix) {
+    let parts = split(text);
+    let (format, exponent) = if let Some((_, e)) = DECIMAL.iter().find(|(s, _)| *s == parts.suffix) {
         (Format::Decimal, *e)
-    } else if let Some((_, e)) = BINARY.iter().find(|(s, _)| *s == suffix) {
-        (Format::Binary, i32::try_from(*e).ok()?)
+    } else if let Some((_, e)) = BINARY.iter().find(|(s, _)| *s == parts.suffix) {
+        (Format::Binary, *e)
     } else {
-        let power = suffix.strip_prefix(['e', 'E'])?;
+        let power = parts.suffix.strip_prefix(['e', 'E'])?;
         (Format::Exponent, power.parse().ok()?)
     };
-    let shifted = format!("{whole}{fraction}");
-    let magnitude: i128 = shifted.parse().ok()?;
-    let fraction_len = i32::try_from(fraction.len()).ok()?;
-    let value = |magnitude: i128, scale: i32, text: String| {
-        Some(Quantity {
-            mantissa: if negative { -magnitude } else { magnitude },
-            scale,
-            text,
-        })
+    let shifted = format!("{}{}", parts.whole, parts.fraction);
+    let quick = quick(format, exponent, &parts);
+    // A suffix alone is nothing, but only on the quick way.
+    if !parts.digits && quick.is_none() {
+        return None;
+    }
+    if shifted.bytes().all(|b| b == b'0') {
+        return Some(Quantity {
+            mantissa: 0,
+            scale: 0,
+            text: "0".to_owned(),
+        });
+    }
+    let sign = if parts.negative { -1 } else { 1 };
+    let (magnitude, scale) = match (quick, format) {
+        (Some(exact), _) => exact,
+        (None, Format::Binary) => binary(parts.whole, parts.fraction, exponent)?,
+        (None, _) => decimal(
+            shifted.parse().ok()?,
+            exponent.checked_sub(i32::try_from(parts.fraction.len()).ok()?)?,
+        )?,
     };
-    if magnitude == 0 {
-        return value(0, 0, "0".to_owned());
-    }
-    if reads_as_written(format, exponent, &shifted, fraction.is_empty(), fraction_len) {
-        let (magnitude, scale) = match format {
-            Format::Binary => (magnitude.checked_mul(1 << exponent)?, 0),
-            _ => (magnitude, exponent - fraction_len),
-        };
-        return value(magnitude, scale, text.to_owned());
-    }
-    let (mut magnitude, mut scale) = match format {
-        Format::Binary => (magnitude.checked_mul(1 << exponent)?, -fraction_len),
-        _ => (magnitude, exponent.checked_sub(fraction_len)?),
+    let text = if quick.is_some() && looks_canonical(format, scale, &shifted) {
+        text.to_owned()
+    } else {
+        let written = canonical(format, magnitude, scale)?;
+        if parts.negative { format!("-{written}") } else { written }
     };
-    if scale < NANO {
-        // Something asked for is never rounded to nothing.
-        let divisor = 10_i128.checked_pow(u32::try_from(NANO - scale).ok()?);
-        magnitude = divisor.map_or(1, |d| magnitude / d + i128::from(magnitude % d != 0));
-        scale = NANO;
-    }
-    if format == Format::Binary && scale >= 0 {
-        magnitude = magnitude.min(i128::from(i64::MAX));
-    }
-    let text = canonical(format, magnitude, scale)?;
-    let text = if negative { format!("-{text}") } else { text };
-    value(magnitude, scale, text)
+    Some(Quantity {
+        mantissa: sign * magnitude,
+        scale,
+        text,
+    })
 }
 
-/// Go keeps the author's text when a quick look says that it is canonical already; the look is not exact.
-fn reads_as_written(format: Format, exponent: i32, shifted: &str, no_fraction: bool, fraction_len: i32) -> bool {
-    let Ok(digits) = i32::try_from(shifted.len()) else {
-        return false;
-    };
+/// Go's quick way for short numbers: the exact value, without rounding.
+fn quick(format: Format, exponent: i32, parts: &Parts<'_>) -> Option<(i128, i32)> {
+    let digits = i32::try_from(parts.whole.len() + parts.fraction.len()).ok()?;
+    let number: i64 = format!("{}{}", parts.whole, parts.fraction).parse().ok()?;
     match format {
         Format::Binary => {
             // About 0.3 decimal digits for a binary one.
             let room = 15 - digits - exponent * 3 / 10 - 1;
-            let value: Option<i64> = shifted.parse().ok();
-            no_fraction && room >= 0 && value.is_some_and(|v| v & 7 != 0 && v.checked_mul(1 << exponent).is_some())
+            if room < 0 || !parts.fraction.is_empty() {
+                return None;
+            }
+            Some((i128::from(number.checked_mul(1 << exponent)?), 0))
         }
         Format::Decimal | Format::Exponent => {
-            let scale = exponent - fraction_len;
-            digits <= 18 && scale >= NANO && scale % 3 == 0 && !shifted.ends_with("000") && !shifted.starts_with('0')
+            let scale = exponent.checked_sub(i32::try_from(parts.fraction.len()).ok()?)?;
+            (digits <= 18 && scale >= NANO).then_some((i128::from(number), scale))
         }
     }
+}
+
+/// On the quick way Go keeps the author's text when a look says that it is canonical already; the look is not exact.
+fn looks_canonical(format: Format, scale: i32, shifted: &str) -> bool {
+    match format {
+        Format::Binary => shifted.parse().is_ok_and(|n: i64| n & 7 != 0),
+        Format::Decimal | Format::Exponent => scale % 3 == 0 && !shifted.ends_with("000") && !shifted.starts_with('0'),
+    }
+}
+
+/// Nothing below a billionth is kept; something asked for is never rounded to nothing.
+fn decimal(magnitude: i128, scale: i32) -> Option<(i128, i32)> {
+    if scale >= NANO {
+        return Some((magnitude, scale));
+    }
+    let divisor = 10_i128.checked_pow(u32::try_from(NANO - scale).ok()?);
+    let rounded = divisor.map_or(1, |d| magnitude / d + i128::from(magnitude % d != 0));
+    Some((rounded, NANO))
+}
+
+/// Binary multiples are kept to the billionth, and capped.
+fn binary(whole: &str, fraction: &str, exponent: i32) -> Option<(i128, i32)> {
+    const DIGITS: usize = 18;
+    let most = i128::from(i64::MAX);
+    let unit = 1_i128 << exponent;
+    // More digits than any number below the cap has.
+    let Some(whole) = (whole.len() <= 19).then(|| whole.parse::<i128>().ok()).flatten() else {
+        return Some((most, 0));
+    };
+    if whole * unit > most {
+        return Some((most, 0));
+    }
+    let (used, rest) = fraction.split_at(fraction.len().min(DIGITS));
+    let padded: i128 = format!("{used:0<DIGITS$}").parse().ok()?;
+    let divisor = 10_i128.pow(9);
+    let part = padded * unit;
+    let inexact = part % divisor != 0 || rest.bytes().any(|b| b != b'0');
+    let nanos = whole * unit * 1_000_000_000 + part / divisor + i128::from(inexact);
+    Some(if nanos > most * 1_000_000_000 {
+        (most, 0)
+    } else {
+        (nanos, NANO)
+    })
 }
 
 fn canonical(format: Format, magnitude: i128, scale: i32) -> Option<String> {
@@ -290,6 +328,10 @@ mod tests {
             ("9Ei", "9223372036854775807"),
             (" 1 ", "1"),
             (".5", "500m"),
+            ("1586453575321509510Ei", "9223372036854775807"),
+            ("-943841.00Pi", "-9223372036854775807"),
+            ("0.0000000001Ki", "103n"),
+            ("m", "0"),
             ("5.", "5."),
         ] {
             assert_eq!(Quantity::parse(text).unwrap().as_str(), written, "{text}");
