@@ -149,7 +149,7 @@ async fn write_status(
         resource_version: resource_version.to_owned(),
     };
     let old = run.status.clone().unwrap_or_default();
-    if plan.status == old && run.status.is_some() {
+    if plan.status == old {
         return Ok(subject(&entry.view.resource_version));
     }
     let json = |status| serde_json::to_value(status).expect("a status has string keys only");

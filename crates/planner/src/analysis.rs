@@ -11,7 +11,10 @@ use serin_api::{
     status::{PauseReason, RunStatus},
     steps::StepKind,
 };
-use serin_model::{AnalysisRunView, Event, Write, analysis_spec_digest};
+use serin_model::{
+    AnalysisRunView, Event, Write, analysis_spec_digest,
+    measure::{TemplateSettings, annotations_for_run},
+};
 
 use crate::{draft::Draft, pause::PauseDecision, situation::Situation};
 
@@ -299,24 +302,22 @@ fn run_spec(
     let refs = analysis.templates.as_deref().unwrap_or_default();
     let lookup = |r: &_| s.world.templates.get(r).map(|t| &t.spec);
     let reached = compose::reach(refs, lookup).map_err(|e| e.to_string())?;
-    let mut annotations = BTreeMap::new();
-    for (template, _) in reached {
-        for (key, value) in s
-            .world
-            .templates
-            .get(&template)
-            .into_iter()
-            .flat_map(|t| &t.annotations)
-        {
-            annotations.entry(key.clone()).or_insert_with(|| value.clone());
-        }
-    }
-    let own = s
-        .rollout_annotations()
-        .into_iter()
-        .flatten()
-        .filter(|(key, _)| key.starts_with("serin.dev/"));
-    annotations.extend(own.map(|(k, v)| (k.clone(), v.clone())));
+    let none = BTreeMap::new();
+    let parts: Vec<(&BTreeMap<String, String>, Vec<String>)> = reached
+        .iter()
+        .map(|(template, spec)| {
+            let annotations = s.world.templates.get(template).map_or(&none, |t| &t.annotations);
+            (
+                annotations,
+                spec.metrics.iter().flatten().map(|m| m.name.clone()).collect(),
+            )
+        })
+        .collect();
+    let settings: Vec<TemplateSettings<'_>> = parts
+        .iter()
+        .map(|(annotations, metrics)| TemplateSettings { annotations, metrics })
+        .collect();
+    let mut annotations = annotations_for_run(s.rollout_annotations().unwrap_or(&none), &settings);
     if s.world.settings.no_data_hold {
         annotations
             .entry(NO_DATA_ANNOTATION.to_owned())
