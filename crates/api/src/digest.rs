@@ -292,6 +292,8 @@ fn pull_policy(image: &str) -> &'static str {
     };
     let last = name.rsplit('/').next().unwrap_or_default();
     match last.split_once(':') {
+        // No image at all: the API server refuses it later.
+        _ if image.is_empty() => "IfNotPresent",
         Some((_, "latest")) => "Always",
         None if !digest => "Always",
         _ => "IfNotPresent",
