@@ -148,7 +148,8 @@ impl Running {
     pub(crate) async fn wait(&mut self, timeout: Duration, check: impl AsyncFn() -> Result<(), String>) -> Result<()> {
         let begin = Instant::now();
         loop {
-            let mut problem = match check().await {
+            let answer = tokio::time::timeout(Duration::from_secs(10), check()).await;
+            let mut problem = match answer.unwrap_or_else(|_| Err("no answer within 10 s".into())) {
                 Ok(()) => return Ok(()),
                 Err(problem) => problem,
             };

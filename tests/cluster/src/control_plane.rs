@@ -80,12 +80,14 @@ impl Files {
             audit: dir.join("logs/audit.log"),
             etcd: dir.join("etcd"),
         };
+        // A cluster started again in the same folder begins anew.
+        for folder in [&files.keys, &files.logs, &files.etcd] {
+            if folder.exists() {
+                fs::remove_dir_all(folder).map_err(Error::io("empty", folder))?;
+            }
+        }
         for folder in [&files.keys, &files.logs] {
             fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        }
-        // A cluster started again in the same folder begins anew.
-        if files.etcd.exists() {
-            fs::remove_dir_all(&files.etcd).map_err(Error::io("empty", &files.etcd))?;
         }
         let users: String = [ADMIN, NODES, CONTROLLER_MANAGER_USER]
             .iter()

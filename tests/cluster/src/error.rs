@@ -78,3 +78,16 @@ impl Error {
         }
     }
 }
+
+/// Waits for an answer of the API server, but not for ever: without this, a request to a server that hangs never ends.
+pub(crate) async fn answer<T>(action: impl Into<String>, request: impl Future<Output = kube::Result<T>>) -> Result<T> {
+    const LIMIT: Duration = Duration::from_secs(30);
+    let action = action.into();
+    match tokio::time::timeout(LIMIT, request).await {
+        Ok(result) => result.map_err(Error::api(action)),
+        Err(_) => Err(Error::Other(format!(
+            "failed to {action}: no answer within {} s",
+            LIMIT.as_secs()
+        ))),
+    }
+}

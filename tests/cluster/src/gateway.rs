@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::component::Recipe;
 use crate::control_plane::{API_SERVER, Files};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, answer};
 use crate::manifests;
 
 /// Where user traffic comes in. An address of the pod network on the port that manifests name.
@@ -113,13 +113,15 @@ pub(crate) async fn service_account_token(client: &kube::Client, namespace: &str
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let mut request = TokenRequest::default();
     request.spec.expiration_seconds = Some(86_400);
-    let answer = accounts
-        .create_token_request(name, &PostParams::default(), &request)
-        .await
-        .map_err(Error::api(format!(
-            "get a token of ServiceAccount `{namespace}/{name}`"
-        )))?;
-    answer.status.map(|status| status.token).ok_or_else(|| {
+    let action = format!("get a token of ServiceAccount `{namespace}/{name}`");
+    answer(
+        action,
+        accounts.create_token_request(name, &PostParams::default(), &request),
+    )
+    .await?
+    .status
+    .map(|status| status.token)
+    .ok_or_else(|| {
         Error::Other(format!(
             "the token request of `{namespace}/{name}` was answered without a token"
         ))

@@ -11,7 +11,7 @@ use kube::discovery::{ApiCapabilities, Scope, pinned_kind};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, answer};
 
 const MANAGER: &str = "serin-cluster";
 
@@ -76,9 +76,11 @@ pub(crate) async fn apply(client: &kube::Client, documents: &[Value]) -> Result<
             }
         };
         let params = PatchParams::apply(MANAGER).force();
-        api.patch(&name, &params, &Patch::Apply(document))
-            .await
-            .map_err(Error::api(format!("apply {what}")))?;
+        answer(
+            format!("apply {what}"),
+            api.patch(&name, &params, &Patch::Apply(document)),
+        )
+        .await?;
     }
     Ok(())
 }
@@ -86,10 +88,15 @@ pub(crate) async fn apply(client: &kube::Client, documents: &[Value]) -> Result<
 async fn discover(client: &kube::Client, gvk: &GroupVersionKind) -> Result<(ApiResource, ApiCapabilities)> {
     let begin = Instant::now();
     loop {
-        match pinned_kind(client, gvk).await {
+        match answer(
+            format!("find the resource of kind {}", gvk.kind),
+            pinned_kind(client, gvk),
+        )
+        .await
+        {
             Ok(found) => return Ok(found),
             Err(_) if begin.elapsed() < Duration::from_secs(10) => tokio::time::sleep(Duration::from_millis(50)).await,
-            Err(e) => return Err(Error::api(format!("find the resource of kind {}", gvk.kind))(e)),
+            Err(e) => return Err(e),
         }
     }
 }
@@ -112,10 +119,7 @@ pub(crate) async fn apply_crds(client: &kube::Client, documents: &[Value]) -> Re
             .unwrap_or_default();
         let begin = Instant::now();
         loop {
-            let crd = api
-                .get(name)
-                .await
-                .map_err(Error::api(format!("read the CRD `{name}`")))?;
+            let crd = answer(format!("read the CRD `{name}`"), api.get(name)).await?;
             let conditions = crd.data.pointer("/status/conditions").and_then(Value::as_array);
             let is = |kind: &str| {
                 conditions.is_some_and(|list| list.iter().any(|c| c["type"] == kind && c["status"] == "True"))

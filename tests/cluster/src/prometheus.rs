@@ -26,6 +26,9 @@ impl Folder {
         let folder = Self {
             root: dir.join("prometheus"),
         };
+        if folder.root.exists() {
+            fs::remove_dir_all(&folder.root).map_err(Error::io("empty", &folder.root))?;
+        }
         for path in [folder.root.join("rules"), folder.root.join("targets")] {
             fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
         }

@@ -75,6 +75,7 @@ fn trials(world: Option<(Arc<Runtime>, Arc<Cluster>)>) -> Vec<Trial> {
         pods_become_ready_in_their_time_and_answer_through_the_gateway,
         the_gateway_splits_by_weight,
         a_pod_killed_without_grace_fails_requests,
+        the_end_of_the_grace_period_closes_the_socket,
         a_rolling_restart_fails_none,
         an_unknown_image_never_becomes_ready,
         a_readiness_probe_holds_a_pod_back,
@@ -253,6 +254,40 @@ async fn a_pod_killed_without_grace_fails_requests(cluster: Arc<Cluster>) -> Out
     ensure(
         !after.failures().is_empty(),
         format!("a pod vanished under load and no request failed: {after}"),
+    )
+}
+
+async fn the_end_of_the_grace_period_closes_the_socket(cluster: Arc<Cluster>) -> Outcome {
+    // Answers take 3 s and the program would like a minute, but has one second.
+    let environment = json!([{"name": "LATENCY_MS", "value": "3000"}, {"name": "DRAIN_MS", "value": "60000"}]);
+    application(&cluster, "grace", 1, json!({"image": "demo:v1", "env": environment})).await?;
+    serving(&cluster, "grace", 1).await?;
+    let victim = cluster
+        .nodes()
+        .pods()
+        .into_iter()
+        .find(|p| p.namespace == "grace")
+        .ok_or("no pod")?;
+    let load = load(&cluster, "grace", 20.0);
+    load.next(20).await;
+    let (start, begin) = (now(), Instant::now());
+    pods(&cluster, "grace")
+        .delete(&victim.name, &DeleteParams::default().grace_period(1))
+        .await?;
+    eventually("the end of the pod", Duration::from_secs(10), async || {
+        Ok(cluster.nodes().pods().iter().all(|p| p.uid != victim.uid))
+    })
+    .await?;
+    let lived = begin.elapsed();
+    ensure(
+        (1.0..3.0).contains(&lived.as_secs_f32()),
+        format!("a grace of 1 s lasted {} ms", lived.as_millis()),
+    )?;
+    // Sent before the deletion, so the gateway had every right to believe in an answer.
+    let before = load.between(start - Duration::from_secs(2), start);
+    ensure(
+        !before.failures().is_empty(),
+        format!("answers under way at the end of the grace period came: {before}"),
     )
 }
 

@@ -33,7 +33,7 @@ pub(crate) use server::{HASH_HEADER, POD_HEADER};
 
 use crate::clock::{kube_time, now};
 use crate::component::{Signal, send_signal};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, answer};
 use crate::prometheus;
 
 /// How virtual nodes treat pods. Changes count for pods that start afterwards.
@@ -332,17 +332,19 @@ async fn register(client: &kube::Client, node: &Node) -> Result<()> {
                      "osImage": "virtual", "containerRuntimeVersion": "virtual://1", "kubeletVersion": "v1.36.3",
                      "kubeProxyVersion": "", "operatingSystem": "linux", "architecture": "amd64"},
     }});
-    api.patch_status(&node.name, &PatchParams::default(), &Patch::Strategic(status))
-        .await
-        .map_err(Error::api(format!("report `{}` ready", node.name)))?;
-    // The API server marks every new node as not ready; a controller that does not run here would clear that.
-    api.patch(
-        &node.name,
-        &PatchParams::default(),
-        &Patch::Merge(json!({"spec": {"taints": null}})),
+    let params = PatchParams::default();
+    answer(
+        format!("report `{}` ready", node.name),
+        api.patch_status(&node.name, &params, &Patch::Strategic(status)),
     )
-    .await
-    .map_err(Error::api(format!("clear the taints of `{}`", node.name)))?;
+    .await?;
+    // The API server marks every new node as not ready; a controller that does not run here would clear that.
+    let clear = Patch::Merge(json!({"spec": {"taints": null}}));
+    answer(
+        format!("clear the taints of `{}`", node.name),
+        api.patch(&node.name, &params, &clear),
+    )
+    .await?;
     Ok(())
 }
 

