@@ -358,5 +358,29 @@ fn is_the_same(kind: Kind, wanted: &Value, found: &Value) -> bool {
 }
 
 #[cfg(test)]
-#[path = "apply_tests.rs"]
-mod tests;
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn replica_set(owner: &str, image: &str) -> Value {
+        json!({
+            "metadata": {"name": "demo-1", "namespace": "n", "ownerReferences": [{"uid": owner, "controller": true}]},
+            "spec": {"replicas": 0, "template": {"spec": {"containers": [{"name": "a", "image": image}]}}},
+        })
+    }
+
+    #[test]
+    fn an_existing_object_is_ours_only_with_the_same_owner_and_the_same_content() {
+        let wanted = replica_set("u", "a:1");
+        let same = |found: &Value| is_the_same(Kind::ReplicaSet, &wanted, found);
+        let mut scaled = replica_set("u", "a:1");
+        scaled["spec"]["replicas"] = json!(4);
+        scaled["metadata"]["resourceVersion"] = json!("9");
+        assert!(same(&scaled), "what others changed since does not matter");
+        assert!(!same(&replica_set("x", "a:1")), "another owner");
+        assert!(!same(&replica_set("u", "a:2")), "another template");
+        scaled["metadata"]["deletionTimestamp"] = json!("2026-11-21T12:00:00Z");
+        assert!(!same(&scaled), "on its way out");
+    }
+}

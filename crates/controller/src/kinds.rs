@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 use serin_api::{
     EPHEMERAL_METADATA_ANNOTATION, MANAGED_BY_ANNOTATION, Time,
-    analysis::{AnalysisRun, AnalysisTemplateSpec},
+    analysis::{AnalysisRun, AnalysisRunSpec, AnalysisRunStatus, AnalysisTemplateSpec, Phase},
     digest::TemplateDigest,
     rollout::{PodMetadata, Rollout},
     template::PodTemplate,
@@ -410,7 +410,7 @@ pub struct RunEntry {
     pub view: AnalysisRunView,
     /// UID of the controlling owner.
     pub owner: Option<String>,
-    /// The whole run; or why it cannot be understood.
+    /// The whole run, of a finished one only what its TTL needs; or why it cannot be understood.
     pub run: Result<Arc<AnalysisRun>, String>,
 }
 
@@ -419,36 +419,46 @@ impl Reduced for RunEntry {
 
     fn reduce(meta: &Meta, mut object: Value) -> Self {
         strip(&mut object);
-        let run = AnalysisRun::deserialize(&object)
-            .map(Arc::new)
-            .map_err(|e| e.to_string());
-        let status = run.as_ref().ok().and_then(|r| r.status.clone()).unwrap_or_default();
+        let mut run = AnalysisRun::deserialize(&object).map_err(|e| e.to_string());
+        let view = AnalysisRunView {
+            name: meta.name.clone(),
+            uid: meta.uid.clone(),
+            resource_version: meta.resource_version.clone(),
+            created: meta.created(),
+            deleting: meta.deletion_timestamp.is_some(),
+            labels: meta.labels.clone().unwrap_or_default(),
+            annotations: meta.annotations.clone().unwrap_or_default(),
+            terminate: object
+                .pointer("/spec/terminate")
+                .and_then(Value::as_bool)
+                .unwrap_or(false),
+            phase: object
+                .pointer("/status/phase")
+                .and_then(Value::as_str)
+                .map(Phase::parse)
+                .unwrap_or_default(),
+            message: object.pointer("/status/message").map(text).unwrap_or_default(),
+            spec_digest: run.as_ref().map_or(0, |r| analysis_spec_digest(&r.spec)),
+        };
+        if let Ok(run) = &mut run
+            && view.phase.is_completed()
+        {
+            // Of a finished run only the TTL is still read; what was measured would be most of the memory.
+            run.spec = AnalysisRunSpec {
+                ttl_strategy: run.spec.ttl_strategy.take(),
+                ..AnalysisRunSpec::default()
+            };
+            let completed_at = run.status.as_ref().and_then(|s| s.completed_at);
+            run.status = Some(AnalysisRunStatus {
+                phase: view.phase,
+                completed_at,
+                ..AnalysisRunStatus::default()
+            });
+        }
         Self {
-            view: AnalysisRunView {
-                name: meta.name.clone(),
-                uid: meta.uid.clone(),
-                resource_version: meta.resource_version.clone(),
-                created: meta.created(),
-                deleting: meta.deletion_timestamp.is_some(),
-                labels: meta.labels.clone().unwrap_or_default(),
-                annotations: meta.annotations.clone().unwrap_or_default(),
-                terminate: object
-                    .pointer("/spec/terminate")
-                    .and_then(Value::as_bool)
-                    .unwrap_or(false),
-                phase: match &run {
-                    Ok(_) => status.phase,
-                    Err(_) => object
-                        .pointer("/status/phase")
-                        .and_then(Value::as_str)
-                        .map(serin_api::analysis::Phase::parse)
-                        .unwrap_or_default(),
-                },
-                message: status.message,
-                spec_digest: run.as_ref().map_or(0, |r| analysis_spec_digest(&r.spec)),
-            },
+            view,
             owner: meta.controller().map(|o| o.uid.clone()),
-            run,
+            run: run.map(Arc::new),
         }
     }
 }

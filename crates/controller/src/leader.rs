@@ -105,7 +105,8 @@ impl Leader {
             if left.is_zero() {
                 return "it could not be renewed in time".to_owned();
             }
-            match self.try_all(left).await {
+            // Half of it at most: a connection that hangs must leave time for another try.
+            match self.try_all(left.min(self.election.renew_deadline / 2)).await {
                 Try::Held => {
                     // From the start of the request: that is what the others' waiting counts from, at the latest.
                     deadline = started + self.election.renew_deadline;

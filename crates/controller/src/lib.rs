@@ -54,6 +54,8 @@ pub async fn run(ctx: Arc<Context>, shutdown: impl Future<Output = ()>) -> Resul
     watch::spawn(&mut watches, &ctx);
     let (leads, mut leading) = channel::channel(false);
     let (stop_leader, leader_stop) = channel::channel(false);
+    // Kept here when nobody else does: without a sender the receiver would believe that nobody leads.
+    let mut _always = None;
     let mut leader = match ctx.config.election.clone() {
         Some(election) => Some(tokio::spawn(leader::run(
             Arc::clone(&ctx),
@@ -65,8 +67,7 @@ pub async fn run(ctx: Arc<Context>, shutdown: impl Future<Output = ()>) -> Resul
             ctx.calls.gate().open();
             ctx.calls.metrics().leading(true);
             leads.send_replace(true);
-            // Kept, or the receivers would believe that nobody leads.
-            std::mem::forget(leads);
+            _always = Some(leads);
             None
         }
     };

@@ -81,7 +81,7 @@ async fn a_process_that_is_killed_in_the_middle_of_a_plan_is_followed_by_one_tha
 async fn a_creation_whose_answer_was_lost_is_taken_for_done() {
     let stage = Stage::new("s-lost");
     stage.create("rollouts", rollout("demo", 1, json!({})));
-    // Watches tell nothing until the second try, so that the controller cannot know.
+    // The second try comes before the watch tells of the first one's success.
     stage.cluster.order(Fault {
         method: "POST",
         path: "/replicasets",

@@ -2,10 +2,13 @@
 //!
 //! New scenarios are short functions in the file of their theme; what they stand on is `stage.rs`.
 
+#![allow(unreachable_pub, reason = "modules of one test binary")]
+
 mod analysis;
 mod canary;
 mod election;
 mod faults;
+mod gateway;
 mod kubernetes;
 mod stage;
 mod workloads;

@@ -367,6 +367,27 @@ impl Stage {
         asked.into_iter().filter(is_write).collect()
     }
 
+    /// Every write that was sent, accepted or not, carries its guard: a resourceVersion, a `test` on it, a precondition,
+    /// or a name that is not made by the server (design contract 2).
+    pub fn assert_all_writes_are_guarded(&self) {
+        let mut patches = 0;
+        for asked in self.cluster.asked() {
+            let guarded = match asked.method.as_str() {
+                "PATCH" if asked.body.is_array() => asked.body[0]["path"] == "/metadata/resourceVersion",
+                "PATCH" | "PUT" => !text(&asked.body, "/metadata/resourceVersion").is_empty(),
+                "DELETE" => {
+                    let wanted = |field| !text(&asked.body, &format!("/preconditions/{field}")).is_empty();
+                    wanted("uid") && wanted("resourceVersion")
+                }
+                "POST" => !text(&asked.body, "/metadata/name").is_empty(),
+                _ => true,
+            };
+            assert!(guarded, "no guard: {asked:?}");
+            patches += usize::from(asked.method == "PATCH");
+        }
+        assert!(patches > 0, "nothing was patched at all");
+    }
+
     /// Everything that was asked and said, as text: equal for equal seeds, byte for byte.
     pub fn trace(&self) -> String {
         let mut out = String::new();

@@ -1,0 +1,213 @@
+//! Canaries behind a Gateway API route.
+
+use serde_json::{Value, json};
+
+use crate::{canary::rollout, kubernetes::Fault, stage::Stage};
+
+fn service(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"selector": {"app": "demo"}, "ports": [{"port": 80, "targetPort": 8080}]}})
+}
+
+fn route() -> Value {
+    json!({
+        "metadata": {"name": "demo", "labels": {"owner": "platform"}},
+        "spec": {
+            "parentRefs": [{"name": "gw"}],
+            "rules": [{
+                "backendRefs": [{"name": "demo-stable", "port": 80}, {"name": "demo-canary", "port": 80}],
+                "filters": [{"type": "RequestHeaderModifier"}],
+            }],
+        },
+    })
+}
+
+fn behind_the_gateway(steps: Value) -> Value {
+    rollout(
+        "demo",
+        4,
+        json!({
+            "canaryService": "demo-canary",
+            "stableService": "demo-stable",
+            "trafficRouting": {"plugins": {"argoproj-labs/gatewayAPI": {"httpRoute": "demo"}}},
+            "scaleDownDelaySeconds": 2,
+            "abortScaleDownDelaySeconds": 2,
+            "steps": steps,
+        }),
+    )
+}
+
+fn on_stage(namespace: &str) -> Stage {
+    let stage = Stage::new(namespace);
+    stage.create("services", service("demo-stable"));
+    stage.create("services", service("demo-canary"));
+    stage
+}
+
+/// Every pair (stable, canary) of weights that the route had.
+fn weights(stage: &Stage) -> Vec<(i64, i64)> {
+    let refs = stage.values("httproutes", "demo", "/spec/rules/0/backendRefs");
+    let weight = |refs: &Value, i: usize| refs[i]["weight"].as_i64().unwrap_or(1);
+    let mut out: Vec<_> = refs.iter().map(|r| (weight(r, 0), weight(r, 1))).collect();
+    out.dedup();
+    out
+}
+
+fn steps() -> Value {
+    json!([{"setWeight": 20}, {"pause": {}}, {"setWeight": 60}, {"pause": {"duration": "1s"}}])
+}
+
+#[tokio::test(start_paused = true)]
+async fn weights_follow_the_steps_and_nothing_else_of_the_route_changes() {
+    let stage = on_stage("s-gateway");
+    stage.create("httproutes", route());
+    stage.create("rollouts", behind_the_gateway(steps()));
+    let _controller = stage.start();
+    stage.until_phase("demo", "Healthy", 60).await;
+    stage.set_image("demo", "demo:v2");
+    stage.until_phase("demo", "Paused", 60).await;
+    assert_eq!(weights(&stage).last(), Some(&(80, 20)), "{}", stage.trace());
+    stage.patch_status("demo", &json!({"pauseConditions": null}));
+    stage.until_phase("demo", "Healthy", 60).await;
+    stage.settle(10_000).await;
+    assert_eq!(
+        weights(&stage),
+        [(1, 1), (100, 0), (80, 20), (40, 60), (0, 100), (100, 0)],
+        "{}",
+        stage.trace()
+    );
+    let mut after = stage.cluster.get("httproutes", "s-gateway", "demo").unwrap();
+    for i in 0..2 {
+        after["spec"]["rules"][0]["backendRefs"][i]
+            .as_object_mut()
+            .unwrap()
+            .remove("weight");
+    }
+    assert_eq!(after["spec"], route()["spec"]);
+    assert_eq!(after["metadata"]["labels"], json!({"owner": "platform"}));
+    stage.assert_all_writes_are_guarded();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_takes_the_weight_off_first() {
+    let stage = on_stage("s-gateway-abort");
+    stage.create("httproutes", route());
+    stage.create("rollouts", behind_the_gateway(steps()));
+    let _controller = stage.start();
+    stage.until_phase("demo", "Healthy", 60).await;
+    stage.set_image("demo", "demo:v2");
+    stage.until_phase("demo", "Paused", 60).await;
+    let before = stage.writes().len();
+    stage.patch_status("demo", &json!({"abort": true}));
+    stage.until_phase("demo", "Degraded", 60).await;
+    let writes = stage.writes();
+    let after: Vec<&str> = writes[before..].iter().map(|w| w.path.as_str()).collect();
+    // The canary Service going back to the stable pods takes traffic off as well.
+    let traffic = after
+        .iter()
+        .take_while(|p| p.contains("/httproutes/") || p.contains("/services/"));
+    assert!(
+        traffic.clone().any(|p| p.contains("/httproutes/demo")),
+        "the first writes after an abort are {after:#?}"
+    );
+    assert_eq!(weights(&stage).last(), Some(&(100, 0)));
+    stage.settle(10_000).await;
+    let replicas: Vec<_> = stage
+        .cluster
+        .all("replicasets")
+        .iter()
+        .map(|rs| rs["spec"]["replicas"].clone())
+        .collect();
+    assert!(
+        replicas.contains(&json!(4)) && replicas.contains(&json!(0)),
+        "{replicas:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_comes_later_is_found_without_a_resync() {
+    let stage = on_stage("s-gateway-missing");
+    stage.create("rollouts", behind_the_gateway(steps()));
+    let _controller = stage.start();
+    stage.at(5000).await;
+    assert_ne!(stage.rollout("demo")["status"]["phase"], "Healthy", "{}", stage.trace());
+    let said: Vec<_> = stage
+        .events()
+        .into_iter()
+        .filter(|e| e.kind == "Warning")
+        .map(|e| e.message)
+        .collect();
+    assert!(
+        said.iter()
+            .any(|m| m.contains("HTTPRoute s-gateway-missing/demo does not exist")),
+        "{said:?}"
+    );
+    stage.create("httproutes", route());
+    stage.until_phase("demo", "Healthy", 10).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_without_gateway_api_says_so_and_other_rollouts_go_on() {
+    let stage = on_stage("s-gateway-absent");
+    stage.cluster.serve("httproutes", false);
+    stage.create("rollouts", behind_the_gateway(steps()));
+    stage.create("rollouts", rollout("plain", 1, json!({})));
+    let _controller = stage.start();
+    stage.until_phase("plain", "Healthy", 10).await;
+    stage.settle(5000).await;
+    let said: Vec<_> = stage
+        .events()
+        .into_iter()
+        .filter(|e| e.kind == "Warning")
+        .map(|e| e.message)
+        .collect();
+    assert!(
+        said.iter().any(|m| m.contains("install the Gateway API CRDs")),
+        "{said:?}"
+    );
+    stage.cluster.serve("httproutes", true);
+    stage.create("httproutes", route());
+    stage.until_phase("demo", "Healthy", 60).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_may_not_be_written_does_not_stop_the_rest() {
+    let stage = on_stage("s-gateway-403");
+    stage.create("httproutes", route());
+    stage.create("rollouts", behind_the_gateway(steps()));
+    let _controller = stage.start();
+    stage.until_phase("demo", "Healthy", 60).await;
+    let forbidden = Fault {
+        method: "PATCH",
+        path: "/httproutes/",
+        code: 403,
+        reason: "Forbidden",
+        times: 3,
+        carried_out: false,
+    };
+    stage.cluster.order(forbidden);
+    stage.set_image("demo", "demo:v2");
+    stage.settle(5000).await;
+    let status = stage.rollout("demo")["status"].clone();
+    assert_eq!(status["observedGeneration"], "2", "the status goes on: {status}");
+    let complaints = stage
+        .reasons("Rollout/demo")
+        .into_iter()
+        .filter(|r| r == "TrafficRoutingError")
+        .count();
+    assert!((1..=2).contains(&complaints), "{complaints} complaints");
+    stage.until_phase("demo", "Paused", 120).await;
+    assert_eq!(weights(&stage).last(), Some(&(80, 20)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_right_to_read_endpoint_slices_pod_availability_is_used() {
+    let stage = on_stage("s-gateway-slices");
+    stage.cluster.forbid("endpointslices");
+    stage.create("httproutes", route());
+    stage.create("rollouts", behind_the_gateway(steps()));
+    let _controller = stage.start();
+    stage.until_phase("demo", "Healthy", 60).await;
+    stage.set_image("demo", "demo:v2");
+    stage.until_phase("demo", "Paused", 60).await;
+    assert_eq!(weights(&stage).last(), Some(&(80, 20)));
+}
