@@ -84,7 +84,7 @@ pub(crate) enum Kind {
         callee: Id,
         args: Vec<Id>,
     },
-    Builtin(Call),
+    Builtin(Box<Call>),
     Predicate(Id),
     /// `#`, `#index`, `#acc`.
     Pointer(Arc<str>),

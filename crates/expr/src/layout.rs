@@ -46,6 +46,7 @@ enum Part {
     Fraction {
         digits: usize,
         fixed: bool,
+        comma: bool,
     },
 }
 
@@ -112,6 +113,7 @@ fn next_part(layout: &str) -> Option<(&str, Part, &str, &str)> {
                     Part::Fraction {
                         digits,
                         fixed: digit == b'0',
+                        comma: c == ',',
                     },
                     &here[..end],
                     &here[end..],
@@ -175,14 +177,17 @@ fn write_part(out: &mut String, part: Part, t: &Moment, local: &NaiveDateTime) {
         Part::ZeroMinute => write!(out, "{:02}", local.minute()),
         Part::Second => write!(out, "{}", local.second()),
         Part::ZeroSecond => write!(out, "{:02}", local.second()),
-        Part::LongYear => write!(out, "{:04}", local.year()),
+        Part::LongYear => {
+            let sign = if local.year() < 0 { "-" } else { "" };
+            write!(out, "{sign}{:04}", local.year().unsigned_abs())
+        }
         Part::Year => write!(out, "{:02}", local.year().rem_euclid(100)),
         Part::UpperPm => write!(out, "{}", if local.hour() >= 12 { "PM" } else { "AM" }),
         Part::LowerPm => write!(out, "{}", if local.hour() >= 12 { "pm" } else { "am" }),
         Part::ZoneName => {
             let name = t.abbreviation();
             if name.is_empty() {
-                write_offset(out, t.offset(), false, t.offset() % 3600 != 0, false)
+                write_offset(out, t.offset(), false, true, false)
             } else {
                 write!(out, "{name}")
             }
@@ -194,14 +199,14 @@ fn write_part(out: &mut String, part: Part, t: &Moment, local: &NaiveDateTime) {
             seconds,
             ..
         } => write_offset(out, t.offset(), colon, minutes, seconds),
-        Part::Fraction { digits, fixed } => {
+        Part::Fraction { digits, fixed, comma } => {
             let all = format!("{:09}", nanoseconds(local));
             let shown = &all[..digits.min(9)];
             let shown = if fixed { shown } else { shown.trim_end_matches('0') };
             if shown.is_empty() {
                 Ok(())
             } else {
-                write!(out, ".{shown}")
+                write!(out, "{}{shown}", if comma { ',' } else { '.' })
             }
         }
     };
@@ -289,7 +294,10 @@ fn build(r: &Reading, zone: Option<&Arc<Zone>>, out_of_range: &dyn Fn(&str) -> F
         .ok_or_else(|| out_of_range("hour"))?;
     let utc = || Arc::new(Zone::utc());
     if let Some(offset) = r.offset {
-        let base = zone.cloned().unwrap_or_else(utc);
+        let base = match zone {
+            Some(zone) => Arc::clone(zone),
+            None => Arc::new(Zone::load("Local")?),
+        };
         let naive = Moment::from_local(local, Arc::new(Zone::fixed("", offset)));
         // Where the asked zone has that very offset then, the time is in it.
         let same =
@@ -310,9 +318,9 @@ fn build(r: &Reading, zone: Option<&Arc<Zone>>, out_of_range: &dyn Fn(&str) -> F
         if there.abbreviation() == *name {
             return Ok(there);
         }
-        // Go invents a zone without offset, but believes `GMT+3`.
+        // Go invents a zone, believes the offset of `GMT+3`, and reads the time as UTC.
         let hours: i32 = name.strip_prefix("GMT").and_then(|h| h.parse().ok()).unwrap_or(0);
-        return Ok(Moment::from_local(local, Arc::new(Zone::fixed(name, hours * 3600))));
+        return Ok(Moment::new(local.and_utc()).in_zone(Arc::new(Zone::fixed(name, hours * 3600))));
     }
     Ok(Moment::from_local(local, zone.cloned().unwrap_or_else(utc)))
 }
@@ -425,7 +433,7 @@ fn read<'a>(r: &mut Reading, part: Part, text: &'a str, after: &str) -> Result<&
             }
             return offset(r, text, colon, minutes, seconds);
         }
-        Part::Fraction { digits: n, fixed } => return fraction(r, text, n, fixed),
+        Part::Fraction { digits: n, fixed, .. } => return fraction(r, text, n, fixed),
     };
     match part {
         Part::LongYear => r.year = i32::try_from(value).unwrap_or(0),
@@ -467,12 +475,9 @@ fn fraction<'a>(r: &mut Reading, text: &'a str, n: usize, fixed: bool) -> Result
 }
 
 fn offset<'a>(r: &mut Reading, text: &'a str, colon: bool, minutes: bool, seconds: bool) -> Result<&'a str, Problem> {
-    let sign = match text.as_bytes().first() {
-        Some(b'+') => 1,
-        Some(b'-') => -1,
-        _ => return Err(Problem::Syntax),
-    };
-    let (hours, mut rest) = digits(&text[1..], 2, 2)?;
+    // Digits are looked at before the sign.
+    let first = text.chars().next().ok_or(Problem::Syntax)?;
+    let (hours, mut rest) = digits(&text[first.len_utf8()..], 2, 2)?;
     let mut field = |wanted: bool| -> Result<u32, Problem> {
         if !wanted {
             return Ok(0);
@@ -487,9 +492,17 @@ fn offset<'a>(r: &mut Reading, text: &'a str, colon: bool, minutes: bool, second
         Ok(v)
     };
     let (minutes, seconds) = (field(minutes)?, field(seconds)?);
-    if hours > 24 || minutes >= 60 || seconds >= 60 {
-        return Err(Problem::Range("time zone offset"));
+    match (hours, minutes, seconds) {
+        (25.., ..) => return Err(Problem::Range("time zone offset hour")),
+        (_, 60.., _) => return Err(Problem::Range("time zone offset minute")),
+        (.., 60..) => return Err(Problem::Range("time zone offset second")),
+        _ => {}
     }
+    let sign = match first {
+        '+' => 1,
+        '-' => -1,
+        _ => return Err(Problem::Syntax),
+    };
     r.offset = Some(sign * i32::try_from(hours * 3600 + minutes * 60 + seconds).unwrap_or(0));
     Ok(rest)
 }

@@ -8,7 +8,7 @@ pub const MAX_NODES: usize = 10_000;
 
 /// How deep brackets, unary operators, branches and `let` may nest in a source. Chains of operators (`a || b || ...`),
 /// of fields and of pipes do not nest. Upstream has no limit of its own here; ours keeps the parser within a small stack.
-pub const MAX_NESTING: usize = 100;
+pub const MAX_NESTING: usize = 64;
 
 /// How deep arrays and maps may nest in a value (serde_json refuses documents deeper than 128).
 pub const MAX_VALUE_DEPTH: u32 = 140;

@@ -319,8 +319,11 @@ impl Machine<'_> {
         if let Some(map) = &self.env_map {
             return Ok(map.clone());
         }
-        let entries: Result<BTreeMap<Key, Value>> =
-            self.env.iter().map(|(k, v)| Ok((Key::new(Value::str(k))?, v.clone()))).collect();
+        let entries: Result<BTreeMap<Key, Value>> = self
+            .env
+            .iter()
+            .map(|(k, v)| Ok((Key::new(Value::str(k))?, v.clone())))
+            .collect();
         let map = Value::map(MapKind::Str, entries?)?;
         self.env_map = Some(map.clone());
         Ok(map)

@@ -310,7 +310,7 @@ pub(crate) fn duration_string(d: i64) -> String {
 
 /// Go's `time.ParseDuration`.
 pub(crate) fn parse_duration(text: &str) -> Result<i64, Failure> {
-    let quoted = crate::format::quote(text);
+    let quoted = quote_bytes(text);
     let invalid = || Failure::new(format!("time: invalid duration {quoted}"));
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
@@ -350,7 +350,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, Failure> {
             _ => {
                 return Err(Failure::new(format!(
                     "time: unknown unit {} in duration {quoted}",
-                    crate::format::quote(unit)
+                    quote_bytes(unit)
                 )));
             }
         };
@@ -360,11 +360,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, Failure> {
             whole.parse().map_err(|_| invalid())?
         };
         let mut part = whole.checked_mul(scale).filter(|p| *p <= LIMIT).ok_or_else(invalid)?;
-        // No more digits of a fraction matter than a nanosecond of an hour has.
-        let fraction = &fraction[..fraction.len().min(18)];
-        if let Ok(digits) = fraction.parse::<u128>() {
-            part += digits * scale / 10u128.pow(u32::try_from(fraction.len()).unwrap_or(0));
-        }
+        part += fraction_of(fraction, scale);
         total += part;
         if total > LIMIT {
             return Err(invalid());
@@ -375,6 +371,39 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, Failure> {
         return i64::try_from(-i128::try_from(total).unwrap_or(i128::MAX)).map_err(|_| invalid());
     }
     i64::try_from(total).map_err(|_| invalid())
+}
+
+/// A fraction of a unit, counted as Go counts it: digits that do not fit into an int64 are dropped, the rest is a float.
+fn fraction_of(digits: &str, unit: u128) -> u128 {
+    let (mut number, mut scale) = (0u64, 1f64);
+    for d in digits.bytes().map(|b| u64::from(b - b'0')) {
+        match number
+            .checked_mul(10)
+            .and_then(|n| n.checked_add(d))
+            .filter(|n| *n <= i64::MAX.unsigned_abs())
+        {
+            Some(n) => number = n,
+            None => break,
+        }
+        scale *= 10.0;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "as Go converts")]
+    let part = number as f64 * (unit as f64 / scale);
+    u128::from(crate::operators::truncate(part).unsigned_abs())
+}
+
+/// How package time quotes: everything that is not printable ASCII byte by byte.
+fn quote_bytes(text: &str) -> String {
+    let mut out = String::from("\"");
+    for b in text.bytes() {
+        match b {
+            b'"' | b'\\' => out.extend(['\\', char::from(b)]),
+            b' '..=b'~' => out.push(char::from(b)),
+            _ => out.push_str(&format!("\\x{b:02x}")),
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// Nanoseconds within the second.

@@ -290,7 +290,11 @@ fn split(x: f64) -> (f64, i64) {
         return (x, 0);
     }
     // Subnormal numbers are lifted first.
-    let (x, lift) = if x.abs() < f64::MIN_POSITIVE { (x * 2f64.powi(52), -52) } else { (x, 0) };
+    let (x, lift) = if x.abs() < f64::MIN_POSITIVE {
+        (x * 2f64.powi(52), -52)
+    } else {
+        (x, 0)
+    };
     let bits = x.to_bits();
     let exponent = (bits >> 52 & 0x7ff).cast_signed() - 1022;
     (f64::from_bits(bits & !(0x7ff << 52) | 1022 << 52), exponent + lift)
@@ -358,6 +362,15 @@ pub(crate) fn contains(needle: &Value, haystack: &Value, budget: &mut Budget) ->
     }
 }
 
+/// Go words an unhashable key in two ways; this is the one of a look-up.
+pub(crate) fn while_running(f: Failure) -> Failure {
+    let text = f.0.strip_prefix("hash of unhashable type:");
+    text.map_or_else(
+        || f.clone(),
+        |t| Failure::new(format!("runtime error: hash of unhashable type{t}")),
+    )
+}
+
 /// The entry of a map. Go refuses a key of another type than the map's.
 fn map_index<'a>(m: &'a Map, key: &Value) -> Result<Option<&'a Value>> {
     let refuse = |want: &str| {
@@ -375,7 +388,7 @@ fn map_index<'a>(m: &'a Map, key: &Value) -> Result<Option<&'a Value>> {
         (MapKind::Str | MapKind::StrSet, _) => return refuse("string"),
         (MapKind::IntSet, _) => return refuse("int"),
     };
-    let key = Key::new(key).map_err(|f| Failure::new(f.0.replacen("hash of unhashable type:", "runtime error: hash of unhashable type", 1)))?;
+    let key = Key::new(key).map_err(while_running)?;
     Ok(m.entries().get(&key))
 }
 

@@ -224,13 +224,13 @@ fn both(tree: &mut Tree, op: Binary, text: &'static str, p: Id, q: Id) -> Id {
 }
 
 fn plain(builtin: Builtin, args: Vec<Id>) -> Kind {
-    Kind::Builtin(Call {
+    Kind::Builtin(Box::new(Call {
         builtin,
         args,
         map: None,
         throws: false,
         threshold: None,
-    })
+    }))
 }
 
 /// `n in 1..5` of an int compares with the bounds.
@@ -263,10 +263,10 @@ fn filter_map(tree: &mut Tree, id: Id) {
     if filter.map.is_some() || mentions_index(tree, f) {
         return;
     }
-    tree.nodes[id].kind = Kind::Builtin(Call {
+    tree.nodes[id].kind = Kind::Builtin(Box::new(Call {
         map: Some(f),
         ..filter.clone()
-    });
+    }));
 }
 
 fn mentions_index(tree: &Tree, root: Id) -> bool {
@@ -333,12 +333,12 @@ fn filter_end(tree: &mut Tree, id: Id, index: i64, end: Builtin, find: Builtin) 
     let Some(filter) = builtin(tree, filter, Builtin::Filter) else {
         return;
     };
-    tree.nodes[id].kind = Kind::Builtin(Call {
+    tree.nodes[id].kind = Kind::Builtin(Box::new(Call {
         builtin: find,
         throws,
         threshold: None,
         ..filter.clone()
-    });
+    }));
 }
 
 /// `all(xs, p) && all(xs, q)` is `all(xs, p && q)`; likewise `any` with `||`, and `none` with `&&`.
@@ -535,6 +535,6 @@ fn count_threshold(tree: &mut Tree, id: Id) {
     };
     if threshold > 1 {
         call.threshold = Some(threshold);
-        tree.nodes[left].kind = Kind::Builtin(call);
+        tree.nodes[left].kind = Kind::Builtin(Box::new(call));
     }
 }

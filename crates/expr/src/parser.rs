@@ -161,8 +161,8 @@ impl Parser<'_> {
         Ok(self.tree.add(kind, span))
     }
 
-    /// Runs one recursive step, unless the source nests too deeply.
-    fn nested<T>(&mut self, step: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
+    /// Counts one recursive step, unless the source nests too deeply. The caller counts it back.
+    fn enter(&mut self) -> Parsed<()> {
         if self.nesting >= MAX_NESTING {
             return self.fail(
                 format!("compilation failed: expression nests deeper than {MAX_NESTING} levels; split it with let"),
@@ -170,9 +170,7 @@ impl Parser<'_> {
             );
         }
         self.nesting += 1;
-        let out = step(self);
-        self.nesting -= 1;
-        out
+        Ok(())
     }
 
     fn sequence(&mut self) -> Parsed<Id> {
@@ -196,17 +194,22 @@ impl Parser<'_> {
     }
 
     fn expression(&mut self, precedence: u16) -> Parsed<Id> {
-        self.nested(|p| {
-            if precedence == 0 && p.is(Kind::Operator, "let") {
-                return p.declaration();
-            }
-            if precedence == 0 && p.is(Kind::Operator, "if") {
-                return p.conditional_if();
-            }
-            let left = p.primary()?;
-            let left = p.binary_rest(left, precedence)?;
-            if precedence == 0 { p.ternary(left) } else { Ok(left) }
-        })
+        self.enter()?;
+        let out = if precedence == 0 && self.is(Kind::Operator, "let") {
+            self.declaration()
+        } else if precedence == 0 && self.is(Kind::Operator, "if") {
+            self.conditional_if()
+        } else {
+            self.operators(precedence)
+        };
+        self.nesting -= 1;
+        out
+    }
+
+    fn operators(&mut self, precedence: u16) -> Parsed<Id> {
+        let left = self.primary()?;
+        let left = self.binary_rest(left, precedence)?;
+        if precedence == 0 { self.ternary(left) } else { Ok(left) }
     }
 
     /// Operators that bind at least as tightly as `precedence`, to the right of `left`.
@@ -231,7 +234,7 @@ impl Parser<'_> {
             if self.is(Kind::Operator, "|") && precedence == 0 {
                 self.next()?;
                 let name = self.expect_identifier()?;
-                left = self.call(&name, vec![left], true)?;
+                left = self.call(name.text.into(), name.span, vec![left], true)?;
                 after_coalesce = false;
                 continue;
             }
@@ -240,12 +243,7 @@ impl Parser<'_> {
             };
             let token = self.take()?;
             if after_coalesce && op != Binary::Coalesce {
-                return self.fail(
-                    format!(
-                        "Operator ({text}) and coalesce expressions (??) cannot be mixed. Wrap either by parentheses."
-                    ),
-                    token.span,
-                );
+                return self.mixed(text, token.span);
             }
             after_coalesce = op == Binary::Coalesce;
             if is_comparison(op) {
@@ -259,6 +257,12 @@ impl Parser<'_> {
             }
         }
         Ok(left)
+    }
+
+    fn mixed(&self, text: &str, span: Span) -> Parsed<Id> {
+        let message =
+            format!("Operator ({text}) and coalesce expressions (??) cannot be mixed. Wrap either by parentheses.");
+        self.fail(message, span)
     }
 
     /// `a < b <= c` is `a < b && b <= c`.
@@ -314,7 +318,12 @@ impl Parser<'_> {
         self.expect(Kind::Bracket, "}")?;
         self.expect(Kind::Operator, "else")?;
         let no = if self.is(Kind::Operator, "if") {
-            self.nested(Self::conditional_if)?
+            {
+                self.enter()?;
+                let no = self.conditional_if()?;
+                self.nesting -= 1;
+                no
+            }
         } else {
             self.expect(Kind::Bracket, "{")?;
             let no = self.sequence()?;
@@ -340,87 +349,94 @@ impl Parser<'_> {
         Ok(test)
     }
 
+    /// An operand with what follows it. The functions on the way down hold as little as they can: their frames add up.
     fn primary(&mut self) -> Parsed<Id> {
-        if self.current.kind == Kind::Operator {
-            if let Some((op, binds)) = unary(&self.current.text) {
-                let span = self.current.span;
-                self.next()?;
-                let operand = self.expression(binds)?;
-                let node = self.node(Node::Unary(op, operand), span)?;
-                return self.postfix(node);
-            }
-        }
-        if self.is(Kind::Bracket, "(") {
-            self.next()?;
-            let inner = self.sequence()?;
-            self.expect(Kind::Bracket, ")")?;
-            return self.postfix(inner);
-        }
-        self.simple()
+        let (kind, text) = (self.current.kind, self.current.text.as_str());
+        // A number, `true`, `false` and `nil` have neither fields nor elements.
+        let bare = kind == Kind::Number || kind == Kind::Identifier && matches!(text, "true" | "false" | "nil");
+        let node = match (kind, text) {
+            (Kind::Operator, "not" | "!" | "-" | "+") => self.unary()?,
+            (Kind::Bracket, "(") => self.parenthesized()?,
+            (Kind::Bracket, "[") => self.array()?,
+            (Kind::Bracket, "{") => self.map()?,
+            (Kind::Operator, "::") => self.global()?,
+            (Kind::Identifier, _) if !bare => self.name()?,
+            _ => self.leaf()?,
+        };
+        if bare { Ok(node) } else { self.postfix(node) }
     }
 
-    /// Everything that starts with neither a unary operator nor a parenthesis.
-    fn simple(&mut self) -> Parsed<Id> {
+    fn unary(&mut self) -> Parsed<Id> {
+        let span = self.current.span;
+        let Some((op, binds)) = unary(&self.current.text) else {
+            return self.unexpected();
+        };
+        self.next()?;
+        let operand = self.expression(binds)?;
+        self.node(Node::Unary(op, operand), span)
+    }
+
+    fn parenthesized(&mut self) -> Parsed<Id> {
+        self.next()?;
+        let inner = self.sequence()?;
+        self.expect(Kind::Bracket, ")")?;
+        Ok(inner)
+    }
+
+    /// `::name()` is the built-in, whatever the environment has under that name.
+    fn global(&mut self) -> Parsed<Id> {
+        self.next()?;
+        let name = self.expect_identifier()?;
+        self.call(name.text.into(), name.span, Vec::new(), false)
+    }
+
+    /// Operands without parts of their own.
+    fn leaf(&mut self) -> Parsed<Id> {
         if self.predicates > 0 && (self.is(Kind::Operator, "#") || self.is(Kind::Operator, ".")) {
-            let span = self.current.span;
-            let mut name = String::new();
-            if self.is(Kind::Operator, "#") {
-                self.next()?;
-                if self.current.kind == Kind::Identifier {
-                    name = self.take()?.text;
-                }
-            }
-            let node = self.node(Node::Pointer(name.into()), span)?;
-            return self.postfix(node);
-        }
-        if self.is(Kind::Operator, "::") {
-            self.next()?;
-            let name = self.expect_identifier()?;
-            let node = self.call(&name, Vec::new(), false)?;
-            return self.postfix(node);
+            return self.pointer();
         }
         match self.current.kind {
-            Kind::Identifier => self.name(),
             Kind::Number => self.number(),
-            Kind::String => {
+            Kind::String | Kind::Bytes | Kind::Identifier => {
                 let t = self.take()?;
-                let node = self.node(Node::Str(t.text.into()), t.span)?;
-                self.postfix(node)
-            }
-            Kind::Bytes => {
-                let t = self.take()?;
-                let node = self.node(Node::Bytes(t.bytes.into()), t.span)?;
-                self.postfix(node)
-            }
-            Kind::Bracket if self.current.text == "[" => {
-                let node = self.array()?;
-                self.postfix(node)
-            }
-            Kind::Bracket if self.current.text == "{" => {
-                let node = self.map()?;
-                self.postfix(node)
+                let kind = match (t.kind, t.text.as_str()) {
+                    (Kind::Bytes, _) => Node::Bytes(t.bytes.into()),
+                    (Kind::String, text) => Node::Str(text.into()),
+                    (_, "true") => Node::Bool(true),
+                    (_, "false") => Node::Bool(false),
+                    _ => Node::Nil,
+                };
+                self.node(kind, t.span)
             }
             _ => self.unexpected(),
         }
     }
 
-    fn name(&mut self) -> Parsed<Id> {
-        let t = self.take()?;
-        let literal = match t.text.as_str() {
-            "true" => Some(Node::Bool(true)),
-            "false" => Some(Node::Bool(false)),
-            "nil" => Some(Node::Nil),
-            _ => None,
-        };
-        if let Some(kind) = literal {
-            return self.node(kind, t.span);
+    /// `#`, `#index`, or nothing at all before `.field`.
+    fn pointer(&mut self) -> Parsed<Id> {
+        let span = self.current.span;
+        let mut name = String::new();
+        if self.is(Kind::Operator, "#") {
+            self.next()?;
+            if self.current.kind == Kind::Identifier {
+                name = self.take()?.text;
+            }
         }
-        let node = if self.is(Kind::Bracket, "(") {
-            self.call(&t, Vec::new(), true)?
+        self.node(Node::Pointer(name.into()), span)
+    }
+
+    fn name(&mut self) -> Parsed<Id> {
+        let (name, span) = self.take_name()?;
+        if self.is(Kind::Bracket, "(") {
+            self.call(name, span, Vec::new(), true)
         } else {
-            self.node(Node::Identifier(t.text.into()), t.span)?
-        };
-        self.postfix(node)
+            self.node(Node::Identifier(name), span)
+        }
+    }
+
+    fn take_name(&mut self) -> Parsed<(Arc<str>, Span)> {
+        let t = self.take()?;
+        Ok((t.text.into(), t.span))
     }
 
     fn number(&mut self) -> Parsed<Id> {
@@ -445,27 +461,29 @@ impl Parser<'_> {
         }
     }
 
-    fn call(&mut self, name: &Token, mut args: Vec<Id>, may_be_overridden: bool) -> Parsed<Id> {
-        let builtin = Builtin::find(&name.text).filter(|_| !(may_be_overridden && (self.overridden)(&name.text)));
+    fn call(&mut self, name: Arc<str>, span: Span, mut args: Vec<Id>, may_be_overridden: bool) -> Parsed<Id> {
+        let builtin = Builtin::find(&name).filter(|_| !(may_be_overridden && (self.overridden)(&name)));
         let Some(builtin) = builtin else {
-            let callee = self.node(Node::Identifier(name.text.as_str().into()), name.span)?;
+            let callee = self.node(Node::Identifier(name), span)?;
             self.arguments(&mut args)?;
-            return self.node(Node::Call { callee, args }, name.span);
+            return self.node(Node::Call { callee, args }, span);
         };
         match builtin.predicate_params() {
             Some(params) => self.predicate_arguments(params, &mut args)?,
             None => self.arguments(&mut args)?,
         }
-        self.node(
-            Node::Builtin(Call {
-                builtin,
-                args,
-                map: None,
-                throws: false,
-                threshold: None,
-            }),
-            name.span,
-        )
+        self.builtin(builtin, args, span)
+    }
+
+    fn builtin(&mut self, builtin: Builtin, args: Vec<Id>, span: Span) -> Parsed<Id> {
+        let call = Call {
+            builtin,
+            args,
+            map: None,
+            throws: false,
+            threshold: None,
+        };
+        self.node(Node::Builtin(Box::new(call)), span)
     }
 
     fn predicate_arguments(&mut self, params: &[Param], args: &mut Vec<Id>) -> Parsed<()> {
@@ -476,10 +494,7 @@ impl Parser<'_> {
                 if matches!(param, Param::OptionalExpression | Param::OptionalPredicate) {
                     break;
                 }
-                return self.fail(
-                    format!("expected at least {} arguments", params.len()),
-                    self.current.span,
-                );
+                return self.too_few(params.len());
             }
             if i > 0 {
                 self.expect(Kind::Operator, ",")?;
@@ -494,6 +509,10 @@ impl Parser<'_> {
             self.next()?;
         }
         self.expect(Kind::Bracket, ")")
+    }
+
+    fn too_few(&self, n: usize) -> Parsed<()> {
+        self.fail(format!("expected at least {n} arguments"), self.current.span)
     }
 
     fn arguments(&mut self, args: &mut Vec<Id>) -> Parsed<()> {
@@ -561,23 +580,10 @@ impl Parser<'_> {
                     return self.unexpected();
                 }
             }
-            let key = match self.current.kind {
-                Kind::Number | Kind::String | Kind::Identifier => {
-                    let t = self.current.clone();
-                    let key = self.node(Node::Str(t.text.into()), t.span)?;
-                    self.next()?;
-                    key
-                }
-                Kind::Bracket if self.current.text == "(" => self.expression(0)?,
-                _ => {
-                    return self.fail(
-                        format!(
-                            "a map key must be a quoted string, a number, a identifier, or an expression enclosed in parentheses (unexpected token {})",
-                            self.current.describe()
-                        ),
-                        self.current.span,
-                    );
-                }
+            let key = if self.is(Kind::Bracket, "(") {
+                self.expression(0)?
+            } else {
+                self.map_key()?
             };
             self.expect(Kind::Operator, ":")?;
             let value = self.expression(0)?;
@@ -585,6 +591,22 @@ impl Parser<'_> {
         }
         self.next()?;
         self.node(Node::Map(pairs), span)
+    }
+
+    fn map_key(&mut self) -> Parsed<Id> {
+        if !matches!(self.current.kind, Kind::Number | Kind::String | Kind::Identifier) {
+            return self.fail(
+                format!(
+                    "a map key must be a quoted string, a number, a identifier, or an expression enclosed in parentheses (unexpected token {})",
+                    self.current.describe()
+                ),
+                self.current.span,
+            );
+        }
+        let t = self.current.clone();
+        let key = self.node(Node::Str(t.text.into()), t.span)?;
+        self.next()?;
+        Ok(key)
     }
 
     /// `.field`, `?.field`, `.method()`, `[index]`, `?.[index]` and `[from:to]`, any number of them.

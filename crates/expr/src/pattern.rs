@@ -4,6 +4,11 @@
 
 use regex::{Regex, RegexBuilder};
 
+const POSIX: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word",
+    "xdigit",
+];
+
 /// Compiled size of one pattern.
 const SIZE_LIMIT: usize = 1 << 20;
 
@@ -23,6 +28,9 @@ fn fail<T>(code: &str, what: &str) -> Result<T, String> {
 
 fn explain(e: &regex::Error, pattern: &str) -> String {
     let why = match e {
+        regex::Error::Syntax(text) if text.contains("invalid character class range") => {
+            "invalid character class range".into()
+        }
         regex::Error::CompiledTooBig(_) => "expression too large".into(),
         regex::Error::Syntax(text) => text
             .lines()
@@ -41,8 +49,9 @@ fn rewrite(pattern: &str) -> Result<String, String> {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut open = 0usize;
     let mut i = 0;
-    // Whether what stands before can be repeated.
+    // Whether what stands before can be repeated, and where a repetition begins that ends right here.
     let mut repeatable = false;
+    let mut repeated: Option<(usize, usize)> = None;
     while i < chars.len() {
         let c = chars[i];
         match c {
@@ -60,7 +69,7 @@ fn rewrite(pattern: &str) -> Result<String, String> {
                 open += 1;
                 repeatable = false;
                 if chars.get(i + 1) == Some(&'?') {
-                    i = group(&chars, i, &mut out, &mut open, pattern)?;
+                    i = group(&chars, i, &mut out, &mut open)?;
                     continue;
                 }
                 out.push('(');
@@ -78,35 +87,15 @@ fn rewrite(pattern: &str) -> Result<String, String> {
                 out.push('|');
             }
             '*' | '+' | '?' => {
-                if !repeatable {
-                    return fail("missing argument to repetition operator", &c.to_string());
-                }
-                let start = i;
-                out.push(c);
-                if chars.get(i + 1) == Some(&'?') {
-                    out.push('?');
-                    i += 1;
-                }
-                if let Some(next @ ('*' | '+' | '?')) = chars.get(i + 1) {
-                    let ops: String = chars[start..=i].iter().chain(std::iter::once(next)).collect();
-                    return fail("invalid nested repetition operator", &ops);
-                }
+                i = repetition(&chars, i, 1, repeatable, &mut repeated, &mut out)?;
+                continue;
             }
             '{' => match counted(&chars, i) {
                 Some((len, lo, hi)) => {
-                    let what: String = chars[i..i + len].iter().collect();
-                    if !repeatable {
-                        return fail("missing argument to repetition operator", &what);
-                    }
                     if lo > 1000 || hi.is_some_and(|h| h > 1000 || h < lo) {
-                        return fail("invalid repeat count", &what);
+                        return fail("invalid repeat count", &chars[i..i + len].iter().collect::<String>());
                     }
-                    out.push_str(&what);
-                    i += len;
-                    if chars.get(i) == Some(&'?') {
-                        out.push('?');
-                        i += 1;
-                    }
+                    i = repetition(&chars, i, len, repeatable, &mut repeated, &mut out)?;
                     continue;
                 }
                 None => {
@@ -131,6 +120,29 @@ fn rewrite(pattern: &str) -> Result<String, String> {
     Ok(out)
 }
 
+/// Writes the operator of `len` characters at `i` with the `?` that may follow, and returns where it ends.
+/// A repetition of a repetition needs parentheses.
+fn repetition(
+    chars: &[char],
+    i: usize,
+    len: usize,
+    repeatable: bool,
+    repeated: &mut Option<(usize, usize)>,
+    out: &mut String,
+) -> Result<usize, String> {
+    let text = |from: usize, to: usize| chars[from..to].iter().collect::<String>();
+    if !repeatable {
+        return fail("missing argument to repetition operator", &text(i, i + len));
+    }
+    let end = i + len + usize::from(chars.get(i + len) == Some(&'?'));
+    if let Some((start, _)) = repeated.filter(|(_, before)| *before == i) {
+        return fail("invalid nested repetition operator", &text(start, end));
+    }
+    *repeated = Some((i, end));
+    out.push_str(&text(i, end));
+    Ok(end)
+}
+
 /// `{n}`, `{n,}`, `{n,m}` at `i`: its length and its bounds.
 fn counted(chars: &[char], i: usize) -> Option<(usize, u32, Option<u32>)> {
     let end = chars[i..].iter().position(|c| *c == '}')?;
@@ -146,29 +158,37 @@ fn counted(chars: &[char], i: usize) -> Option<(usize, u32, Option<u32>)> {
 }
 
 /// `(?:`, `(?P<name>`, `(?<name>`, `(?flags)`, `(?flags:`; flags are i, m, s, U.
-fn group(chars: &[char], start: usize, out: &mut String, open: &mut usize, pattern: &str) -> Result<usize, String> {
+fn group(chars: &[char], start: usize, out: &mut String, open: &mut usize) -> Result<usize, String> {
     let rest: String = chars[start..].iter().collect();
-    if rest.starts_with("(?P<") || rest.starts_with("(?<") {
+    let name_at = ["(?P<", "(?<"]
+        .iter()
+        .find(|p| rest.starts_with(**p) && rest.len() > p.len())
+        .map(|p| p.len());
+    if let Some(name_at) = name_at {
         let Some(end) = rest.find('>') else {
-            return fail("invalid named capture", pattern);
+            return fail("invalid named capture", &rest);
         };
-        let name = &rest[rest.find('<').map_or(0, |p| p + 1)..end];
-        let word = !name.is_empty() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
-        if !word {
+        let name = &rest[name_at..end];
+        if name.is_empty() || !name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric()) {
             return fail("invalid named capture", &rest[..=end]);
         }
-        out.push_str(&format!("(?P<{name}>"));
+        // Nobody asks for the captures.
+        out.push_str("(?:");
         return Ok(start + rest[..=end].chars().count());
     }
-    let end = chars[start + 2..].iter().position(|c| matches!(c, ':' | ')'));
-    let Some(end) = end.map(|e| start + 2 + e) else {
-        return fail("missing argument to repetition operator", "?");
+    let bad = |end: usize| {
+        fail(
+            "invalid or unsupported Perl syntax",
+            &chars[start..end].iter().collect::<String>(),
+        )
     };
+    let mut end = start + 2;
+    while chars.get(end).is_some_and(|c| matches!(c, 'i' | 'm' | 's' | 'U' | '-')) {
+        end += 1;
+    }
     let flags: String = chars[start + 2..end].iter().collect();
-    let valid = flags.chars().all(|c| matches!(c, 'i' | 'm' | 's' | 'U' | '-'));
-    if !valid || flags.ends_with('-') || flags.matches('-').count() > 1 {
-        let shown: String = chars[start..(start + 3).min(chars.len())].iter().collect();
-        return fail("invalid or unsupported Perl syntax", &shown);
+    if !matches!(chars.get(end), Some(':' | ')')) || flags.ends_with('-') || flags.matches('-').count() > 1 {
+        return bad((end + 1).min(chars.len()));
     }
     if chars[end] == ')' {
         *open -= 1;
@@ -223,7 +243,11 @@ fn escape(chars: &[char], i: usize, out: &mut String, in_class: bool) -> Result<
             } else {
                 3.min(chars.len() - i)
             };
-            out.extend(&chars[i..i + len]);
+            let property: String = chars[i..i + len].iter().collect();
+            if Regex::new(&property).is_err() {
+                return fail("invalid character class range", &property);
+            }
+            out.push_str(&property);
             return Ok(i + len);
         }
         'x' => {
@@ -283,6 +307,13 @@ fn class(chars: &[char], start: usize, out: &mut String) -> Result<usize, String
             '[' if chars.get(i + 1) == Some(&':') && whole().contains(":]") => {
                 let rest: String = chars[i..].iter().collect();
                 let end = rest.find(":]").map_or(rest.len(), |e| e + 2);
+                let name = rest[..end]
+                    .trim_start_matches("[:")
+                    .trim_end_matches(":]")
+                    .trim_start_matches('^');
+                if !POSIX.contains(&name) {
+                    return fail("invalid character class range", &rest[..end]);
+                }
                 out.push_str(&rest[..end]);
                 i += rest[..end].chars().count();
             }

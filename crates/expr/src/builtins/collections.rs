@@ -146,7 +146,9 @@ fn map_parts(which: Builtin, v: &Value, budget: &mut Budget) -> Result<Value> {
 fn from_pairs(v: &Value, budget: &mut Budget) -> Result<Value> {
     let pairs = match v {
         Value::Array(_) | Value::Bytes(_) => items(v, "transform", budget)?,
+        Value::Nil => return Err(Failure::new("cannot transform <invalid reflect.Value> from pairs")),
         other => {
+            budget.work(other.weight())?;
             return Err(Failure::new(format!(
                 "cannot transform {} from pairs",
                 crate::format::to_string(other)
@@ -168,7 +170,8 @@ fn from_pairs(v: &Value, budget: &mut Budget) -> Result<Value> {
                 crate::format::to_string(pair)
             )));
         };
-        entries.insert(Key::new(key.clone())?, value.clone());
+        let key = Key::new(key.clone()).map_err(ops::while_running)?;
+        entries.insert(key, value.clone());
     }
     Value::map(MapKind::Any, entries)
 }

@@ -37,8 +37,11 @@ fn explain(e: &serde_json::Error, text: &str) -> String {
         .split_inclusive('\n')
         .nth(e.line().saturating_sub(1))
         .unwrap_or_default();
-    let at = line.get(..e.column().saturating_sub(1)).map_or(0, str::len);
-    let found = line.get(at..).and_then(|rest| rest.chars().next());
+    // Go reads bytes, and shows the one it stumbles over as a character.
+    let found = line
+        .as_bytes()
+        .get(e.column().saturating_sub(1))
+        .map(|b| char::from(*b));
     let what = e.to_string();
     match found {
         Some(c) if what.starts_with("trailing characters") => {

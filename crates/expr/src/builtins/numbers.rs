@@ -62,6 +62,7 @@ fn int(v: &Value) -> Result<Value> {
             .map(Value::Int)
             .map_err(|_| Failure::new(format!("invalid operation: int({s})"))),
         Value::Duration(n) | Value::Month(n) | Value::Weekday(n) => Ok(Value::Int(*n)),
+        Value::Nil => Err(Failure::new("reflect: call of reflect.Value.Type on zero Value")),
         other => ops::to_int(other).map(Value::Int),
     }
 }

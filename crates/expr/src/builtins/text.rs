@@ -71,6 +71,8 @@ fn string_to_string(which: Builtin, s: &str, args: &[Value]) -> Result<Value> {
 fn single(c: char, mut mapped: impl Iterator<Item = char>) -> char {
     match (mapped.next(), mapped.next()) {
         (Some(one), None) => one,
+        // The only character that becomes two in lower case.
+        _ if c == '\u{130}' => 'i',
         _ => c,
     }
 }
@@ -79,6 +81,8 @@ fn join(args: &[Value], budget: &mut Budget) -> Result<Value> {
     let glue = if args.len() == 2 { text(args, 1)? } else { "" };
     let a = match arg(args, 0)? {
         Value::Array(a) if matches!(a.kind(), ArrayKind::Any | ArrayKind::Nil | ArrayKind::Strs) => a,
+        // Upstream prints a missing type in a way of its own.
+        Value::Nil => return Err(Failure::new("invalid argument for join (type %!s(<nil>))")),
         other => {
             return Err(Failure::new(format!(
                 "invalid argument for join (type {})",
