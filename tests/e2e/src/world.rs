@@ -56,6 +56,11 @@ impl World {
         let stub = Stub::start()
             .await
             .context("the source of made-up metrics did not start")?;
+        let rules = crate::suites::gate::rules()?;
+        cluster
+            .add_rules("serin", &rules)
+            .await
+            .context("Prometheus refuses the shipped rules")?;
         Ok(Self(Arc::new(Inner {
             client: cluster.client(),
             cluster,

@@ -36,9 +36,9 @@ pub(super) fn tests(round: usize) -> Vec<Test> {
 
 async fn bad(world: &World, namespace: &str, env: Value, metric: &str) -> Result<String> {
     let space = Space::new(world, namespace).await?;
-    let analysis = json!({"analysis": {"templates": [{"templateName": "gate"}], "args": gate::args(namespace)}});
+    let analysis = json!({"analysis": gate::analysis(namespace, "3s", 5)});
     let steps = json!([{"setWeight": 25}, analysis, {"setWeight": 100}]);
-    space.create([gate::template(Duration::from_secs(3), 5)]).await?;
+    gate::create(&space).await?;
     let more = json!({"abortScaleDownDelaySeconds": 4});
     space.create(app::behind_the_gateway(namespace, 3, steps, more)).await?;
     space.healthy(SOON).await?;

@@ -1,48 +1,47 @@
-//! A template of analysis over the real Prometheus: share of 5xx answers and slow answers of one revision.
+//! The ready templates as they are shipped, shortened by their own arguments only.
 
-use std::time::Duration;
-
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::app;
+use crate::{install, space::Space};
 
-/// The metrics' names.
-pub(crate) const ERRORS: &str = "error-rate";
-pub(crate) const LATENCY: &str = "p99-latency";
+/// The metrics that judge.
+pub(crate) const ERRORS: &str = "canary-error-rate";
+pub(crate) const LATENCY: &str = "canary-latency-p99";
+const FILES: [&str; 2] = ["http-error-rate", "http-latency-p99"];
 
-/// Arguments for the canary's revision.
-pub(crate) fn args(namespace: &str) -> Value {
-    json!([
-        {"name": "namespace", "value": namespace},
-        {"name": "hash", "valueFrom": {"podTemplateHashValue": "Latest"}},
-    ])
+/// The shipped recording rules.
+pub(crate) fn rules() -> Result<String> {
+    read("recording-rules")
 }
 
-/// At most 5% 5xx answers and a P99 of 500 ms, asked `count` times.
-pub(crate) fn template(interval: Duration, count: u32) -> Value {
-    let of = r#"namespace="{{args.namespace}}",rollouts_pod_template_hash="{{args.hash}}""#;
-    let rate = |more: &str| format!("sum(rate(http_requests_total{{{of}{more}}}[10s]))");
-    let errors = format!("({} or on() vector(0)) / {}", rate(r#",code=~"5..""#), rate(""));
-    let p99 =
-        format!("histogram_quantile(0.99, sum by (le) (rate(http_request_duration_seconds_bucket{{{of}}}[10s])))");
-    let metric = |name: &str, query: String, limit: f64| {
-        json!({
-            "name": name,
-            "interval": format!("{}s", interval.as_secs()),
-            "initialDelay": "4s",
-            "count": count,
-            "failureLimit": 0,
-            "successCondition": format!("len(result) > 0 && result[0] <= {limit}"),
-            "provider": {"prometheus": {"query": query}},
-        })
-    };
-    let mut template = app::template(
-        "gate",
-        json!([{"name": "namespace"}, {"name": "hash"}]),
-        metric(ERRORS, errors, 0.05),
-    );
-    if let Some(metrics) = template["spec"]["metrics"].as_array_mut() {
-        metrics.push(metric(LATENCY, p99, 0.5));
+/// A shipped template.
+pub(crate) fn template(name: &str) -> Result<Value> {
+    serde_saphyr::from_str(&read(name)?).with_context(|| format!("analysis-templates/{name}.yaml is no YAML"))
+}
+
+/// Error rate and latency, created in the namespace.
+pub(crate) async fn create(space: &Space) -> Result<()> {
+    for name in FILES {
+        space.create([template(name)?]).await?;
     }
-    template
+    Ok(())
+}
+
+/// What a step or a background analysis says to use both: asked every `interval` (such as `4s`), `count` times.
+pub(crate) fn analysis(namespace: &str, interval: &str, count: u32) -> Value {
+    let templates = FILES.map(|name| json!({"templateName": name}));
+    json!({"templates": templates, "args": [
+        {"name": "namespace", "value": namespace},
+        {"name": "canary-hash", "valueFrom": {"podTemplateHashValue": "Latest"}},
+        {"name": "stable-hash", "valueFrom": {"podTemplateHashValue": "Stable"}},
+        {"name": "interval", "value": interval},
+        {"name": "count", "value": count.to_string()},
+        {"name": "window", "value": "30s"},
+    ]})
+}
+
+fn read(name: &str) -> Result<String> {
+    let path = install::root().join("analysis-templates").join(format!("{name}.yaml"));
+    std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
 }

@@ -30,12 +30,12 @@ const GATEWAY: chrono::TimeDelta = chrono::TimeDelta::milliseconds(1000);
 
 async fn good(world: &World, namespace: &str) -> Result<String> {
     let space = Space::new(world, namespace).await?;
-    let analysis = json!({"analysis": {"templates": [{"templateName": "gate"}], "args": gate::args(namespace)}});
+    let analysis = json!({"analysis": gate::analysis(namespace, "4s", 4)});
     let steps: Vec<_> = [5, 25, 50, 100]
         .iter()
         .flat_map(|weight| [json!({"setWeight": weight}), analysis.clone()])
         .collect();
-    space.create([gate::template(Duration::from_secs(5), 4)]).await?;
+    gate::create(&space).await?;
     let more = json!({"scaleDownDelaySeconds": 3});
     space
         .create(app::behind_the_gateway(namespace, 4, steps.into(), more))
