@@ -17,4 +17,6 @@ fetch=$!
 cargo build "${packages[@]}" --bin serin || { kill "$fetch" 2>/dev/null; exit 2; }
 wait "$fetch"
 
+# The terminal's width, which a program can otherwise only learn by system calls.
+if [ -t 1 ] && [ -z "${COLUMNS:-}" ]; then COLUMNS=$(tput cols 2>/dev/null || echo 110); export COLUMNS; fi
 exec "$out/serin-demo" play --serin "$out/serin" --fault "${FAULT:-real}" ${KEEP:+--keep}

@@ -78,9 +78,32 @@ impl Played {
         self.timeline.ending().map(|(ending, _)| ending)
     }
 
-    fn as_it_should(&self) -> bool {
-        let lossless = self.release.should_be == Ending::Aborted || self.report.failures().is_empty();
-        self.was() == Some(self.release.should_be) && lossless
+    /// What is not as it should be, if anything.
+    fn complaint(&self) -> Option<String> {
+        let (should_be, failures) = (self.release.should_be, self.report.failures());
+        let word = |ending: Option<Ending>| ending.map_or("stuck", Ending::word);
+        if self.was() != Some(should_be) {
+            return Some(format!("was {} and should be {}", word(self.was()), should_be.word()));
+        }
+        if self.reached_canary().total() == 0 {
+            return Some("was decided before it answered a single request".to_owned());
+        }
+        if self.timeline.failed_metric() != self.release.because_of {
+            let (was, should_be) = (self.timeline.failed_metric(), self.release.because_of);
+            let word = |metric: Option<&'static str>| metric.unwrap_or("nothing");
+            return Some(format!(
+                "failed by {} and should by {}",
+                was.unwrap_or("nothing"),
+                word(should_be)
+            ));
+        }
+        // The bad version's own errors are what it was aborted for.
+        let hash = self.timeline.hash();
+        let others = failures
+            .iter()
+            .filter(|answer| should_be == Ending::Promoted || answer.hash.as_deref() != hash)
+            .count();
+        (others > 0).then(|| format!("{others} requests failed that should not"))
     }
 
     fn reached_canary(&self) -> Report {
@@ -126,7 +149,7 @@ fn run(command: Command) -> Result<ExitCode> {
         let code = tokio::select! {
             biased;
             _ = interrupt.recv() => Ok(ExitCode::from(130)),
-            code = show(&stage, page, fault, keep) => code,
+            code = show(&stage, page, fault) => code,
         };
         if keep && code.as_ref().is_ok_and(|code| *code != ExitCode::from(130)) {
             kept(&stage, page, &mut interrupt).await;
@@ -136,7 +159,7 @@ fn run(command: Command) -> Result<ExitCode> {
     })
 }
 
-async fn show(stage: &Stage, page: Page, fault: Fault, keep: bool) -> Result<ExitCode> {
+async fn show(stage: &Stage, page: Page, fault: Fault) -> Result<ExitCode> {
     let mut played = Vec::new();
     for (index, release) in RELEASES.into_iter().enumerate() {
         let release = match fault {
@@ -158,9 +181,8 @@ async fn show(stage: &Stage, page: Page, fault: Fault, keep: bool) -> Result<Exi
             break;
         }
     }
-    let good = played.len() == RELEASES.len() && played.iter().all(Played::as_it_should);
+    let good = played.len() == RELEASES.len() && played.iter().all(|one| one.complaint().is_none());
     sum_up(page, &played, good);
-    let _ = keep;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
@@ -176,11 +198,9 @@ async fn play(stage: &Stage, page: Page, release: Release) -> Result<Played> {
     let start = now();
     let since = |at: DateTime<Utc>| (at - start).num_milliseconds() as f64 / 1000.0;
     stage.release(&release).await?;
-    let line = |text: String| Line {
-        tone: Tone::Plain,
-        text,
-    };
-    page.line(0.0, 0, &line(format!("the image becomes {}", release.image)));
+    let line = |text: String| Line::new(Tone::Plain, text);
+    page.columns(timeline.version());
+    page.line(0.0, 0, &line(format!("the Rollout's image becomes {}", release.image)));
 
     let deadline = Instant::now() + LONGEST;
     let mut weight_since = start;
@@ -201,8 +221,10 @@ async fn play(stage: &Stage, page: Page, release: Release) -> Result<Played> {
         let (before, at) = (timeline.weight(), now());
         let lines = timeline.see(&seen, at);
         if timeline.weight() != before {
-            let requests = requests(&stage.load.between(weight_since, at), &timeline);
-            page.line(since(at), before, &line(requests));
+            if before > 0 {
+                let requests = requests(&stage.load.between(weight_since, at), &timeline);
+                page.line(since(at), before, &line(requests));
+            }
             weight_since = at;
         }
         for told in &lines {
@@ -227,12 +249,13 @@ async fn play(stage: &Stage, page: Page, release: Release) -> Result<Played> {
     })
 }
 
-/// `1,204 requests at this weight: 95.0 % old, 5.0 % v2; 0 failed`
+/// `1,204 requests: 5.0 % went to v2, 0 failed`
 fn requests(report: &Report, timeline: &Timeline) -> String {
     let share = timeline.hash().map_or(0.0, |hash| report.share(hash)) * 100.0;
     format!(
-        "  {} requests at this weight, {share:.1} % to the new version, {} failed",
+        "{} requests at this weight: {share:.1} % went to {}, {} failed",
         grouped(report.total()),
+        timeline.version(),
         grouped(report.failures().len())
     )
 }
@@ -246,11 +269,10 @@ fn sum_up(page: Page, played: &[Played], good: bool) {
             "should be",
             "was",
             "after",
-            "weight",
+            "reached",
             "requests",
             "to it",
             "failed",
-            "measured",
         ]
         .map(str::to_owned)
         .to_vec(),
@@ -266,41 +288,26 @@ fn sum_up(page: Page, played: &[Played], good: bool) {
             grouped(one.report.total()),
             grouped(one.reached_canary().total()),
             grouped(one.report.failures().len()),
-            grouped(one.timeline.measurements()),
         ]);
     }
     page.print(&table(
         &rows,
-        &[false, false, false, false, true, true, true, true, true, true],
+        &[false, false, false, false, true, true, true, true, true],
     ));
     page.say("");
     for one in played {
-        let why = one
-            .timeline
-            .why()
-            .first()
-            .map_or("no decision was seen", String::as_str);
-        page.say(&format!("{}: {why}", version(one.release.image)));
+        page.say(&format!("{}: {}", version(one.release.image), one.timeline.why()));
     }
     page.say("");
     if good {
         let text = "All three ended as they should, and no request of the good release failed.";
         page.say(&page.verdict(true, text));
     }
-    for one in played.iter().filter(|one| !one.as_it_should()) {
-        let failed = one.report.failures().len();
-        let was = one.was().map_or("stuck", Ending::word);
-        let text = format!(
-            "NOT as it should be: {} was {was} and should be {}{}.",
-            version(one.release.image),
-            one.release.should_be.word(),
-            if one.release.should_be == Ending::Promoted && failed > 0 {
-                format!(" without a failed request, but {failed} failed")
-            } else {
-                String::new()
-            }
-        );
-        page.say(&page.verdict(false, &text));
+    for one in played {
+        if let Some(complaint) = one.complaint() {
+            let text = format!("NOT as it should be: {} {complaint}.", version(one.release.image));
+            page.say(&page.verdict(false, &text));
+        }
     }
 }
 

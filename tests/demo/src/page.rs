@@ -37,6 +37,15 @@ impl Page {
         ));
     }
 
+    /// The columns of a timeline.
+    pub(crate) fn columns(self, version: &str) {
+        let left = format!("    time   traffic to {version}");
+        self.print(&format!(
+            "{}\n",
+            self.paint("2", &format!("{left:<INDENT$}what happened"))
+        ));
+    }
+
     /// A paragraph.
     pub(crate) fn say(self, text: &str) {
         self.print(&format!("{}\n", wrap(text, self.width).join("\n")));
@@ -59,7 +68,6 @@ impl Page {
                 Tone::Traffic => "1",
                 Tone::Good => "32",
                 Tone::Bad => "31",
-                Tone::Why => "2",
             };
             let _ = writeln!(out, "{start}{}", self.paint(colour, part));
         }

@@ -15,6 +15,8 @@ pub(crate) struct Release {
     /// How its pods behave: environment of the demo's server.
     environment: &'static [(&'static str, &'static str)],
     pub(crate) should_be: Ending,
+    /// The metric that must have failed.
+    pub(crate) because_of: Option<&'static str>,
 }
 
 /// The releases in their order.
@@ -25,6 +27,7 @@ pub(crate) const RELEASES: [Release; 3] = [
         fault: "none",
         environment: &[],
         should_be: Ending::Promoted,
+        because_of: None,
     },
     Release {
         image: "shop:v3",
@@ -32,6 +35,7 @@ pub(crate) const RELEASES: [Release; 3] = [
         fault: "5 % errors",
         environment: &[("ERROR_RATE", "0.05")],
         should_be: Ending::Aborted,
+        because_of: Some("canary-error-rate"),
     },
     Release {
         image: "shop:v4",
@@ -39,6 +43,7 @@ pub(crate) const RELEASES: [Release; 3] = [
         fault: "10 % slow",
         environment: &[("LATENCY_MS", "800"), ("LATENCY_SHARE", "0.1")],
         should_be: Ending::Aborted,
+        because_of: Some("canary-latency-p99"),
     },
 ];
 

@@ -23,8 +23,9 @@ pub(crate) const SHOP: &str = "shop";
 pub(crate) const HOST: &str = "shop.example";
 /// Its canary service, as in `manifests/shop.yaml`.
 pub(crate) const CANARY_SERVICE: &str = "shop-canary";
-/// Requests per second: at 5 % the canary still gets five a second.
-pub(crate) const RATE: f64 = 100.0;
+/// Requests per second: at 5 % the canary still gets a hundred within one interval of the analysis, twice what the
+/// templates call enough.
+pub(crate) const RATE: f64 = 200.0;
 /// How long Serin and the service may take to come up, on a busy machine.
 const READY: Duration = Duration::from_secs(120);
 /// How often something that has no event of its own is looked at.
@@ -46,7 +47,7 @@ impl Stage {
         options.node_settings.serin = Some(serin.context("the serin binary is missing: `make demo` builds it")?);
         let cluster = Cluster::start(options).await?;
 
-        page.say("kubectl apply -k: Serin's resource definitions, rights and controller");
+        page.say("kubectl apply -k deploy, with the address of this Prometheus: resource definitions, rights, two controllers");
         let begin = Instant::now();
         let manifests = root.join("tests/demo/manifests");
         let deploy = manifests.join("serin");
@@ -66,10 +67,11 @@ impl Stage {
         let begin = Instant::now();
         let templates = root.join("analysis-templates");
         cluster.kubectl(&["create", "namespace", SHOP]).await?;
-        recording_rules(&cluster, &templates).await?;
-        for file in [templates, manifests.join("shop.yaml")] {
-            apply(&cluster, &["-n", SHOP, "-f", path(&file)?]).await?;
-        }
+        let rules = templates.join("recording-rules.yaml");
+        let rules = std::fs::read_to_string(&rules).with_context(|| format!("failed to read {}", rules.display()))?;
+        cluster.add_rules("serin", &rules).await?;
+        apply(&cluster, &["-n", SHOP, "-k", path(&templates)?]).await?;
+        apply(&cluster, &["-n", SHOP, "-f", path(&manifests.join("shop.yaml"))?]).await?;
         let stage = Self {
             load: Load::start(LoadOptions::new(cluster.gateway(), HOST, RATE)),
             cluster,
@@ -159,6 +161,7 @@ impl Stage {
             one(&REPLICA_SET, Seen::ReplicaSet),
             one(&RUN, Seen::Run),
             one(&ROUTE, Seen::Route),
+            one(&EVENT, Seen::Event),
         ])
     }
 
@@ -211,6 +214,12 @@ const REPLICA_SET: Kind = Kind {
     kind: "ReplicaSet",
     plural: "replicasets",
 };
+const EVENT: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "Event",
+    plural: "events",
+};
 const ROUTE: Kind = Kind {
     group: "gateway.networking.k8s.io",
     version: "v1",
@@ -225,11 +234,5 @@ fn path(path: &Path) -> Result<&str> {
 async fn apply(cluster: &Cluster, what: &[&str]) -> Result<()> {
     let arguments = [&["apply"], what].concat();
     cluster.kubectl(&arguments).await?;
-    Ok(())
-}
-
-/// Gives Prometheus the recording rules that the templates read.
-async fn recording_rules(cluster: &Cluster, templates: &Path) -> Result<()> {
-    let _ = (cluster, templates);
     Ok(())
 }
