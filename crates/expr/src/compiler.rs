@@ -78,6 +78,9 @@ pub(crate) struct Code {
 
 type Label = usize;
 
+/// A jump whose target is not known yet: where it is, how it is made, to which label it goes.
+type PendingJump = (usize, fn(usize) -> Op, Label);
+
 enum Task {
     Node(Id),
     /// A chain that is an operand of `??`, which deals with nil itself.
@@ -98,7 +101,7 @@ struct Compiler<'a> {
     code: Code,
     tasks: Vec<Task>,
     labels: Vec<Option<usize>>,
-    jumps: Vec<(usize, fn(usize) -> Op, Label)>,
+    jumps: Vec<PendingJump>,
     scopes: Vec<(Arc<str>, usize)>,
     chains: Vec<Label>,
 }

@@ -21,7 +21,7 @@ pub(crate) fn quote(text: &str) -> String {
             '\u{b}' => out.push_str("\\v"),
             c if c.is_control() && u32::from(c) < 0x80 => push(&mut out, format_args!("\\x{:02x}", u32::from(c))),
             c if c.is_control() || (c.is_whitespace() && c != ' ') => {
-                push(&mut out, format_args!("\\u{:04x}", u32::from(c)))
+                push(&mut out, format_args!("\\u{:04x}", u32::from(c)));
             }
             c => out.push(c),
         }

@@ -50,7 +50,7 @@ enum Part {
     },
 }
 
-const FIXED: [(&str, Part); 36] = {
+const FIXED: [(&str, Part); 33] = {
     const fn off(z: bool, colon: bool, minutes: bool, seconds: bool) -> Part {
         Part::Offset {
             z,
@@ -93,9 +93,6 @@ const FIXED: [(&str, Part); 36] = {
         ("Z07:00", off(true, true, true, false)),
         ("Z0700", off(true, false, true, false)),
         ("Z07", off(true, false, false, false)),
-        ("\u{0}", Part::Day),
-        ("\u{0}", Part::Day),
-        ("\u{0}", Part::Day),
     ]
 };
 
@@ -122,8 +119,8 @@ fn next_part(layout: &str) -> Option<(&str, Part, &str, &str)> {
             continue;
         }
         // `_2006` is an underscore and a year.
-        if here.starts_with("_2006") {
-            return Some((&layout[..=at], Part::LongYear, &here[1..5], &here[5..]));
+        if let Some(after) = here.strip_prefix("_2006") {
+            return Some((&layout[..=at], Part::LongYear, &here[1..5], after));
         }
         for (text, part) in FIXED {
             if !here.starts_with(text) {
@@ -237,7 +234,6 @@ struct Reading {
     second: u32,
     nanosecond: u32,
     pm: Option<bool>,
-    twelve: bool,
     offset: Option<i32>,
     zone_name: Option<String>,
 }
@@ -424,12 +420,10 @@ fn read<'a>(r: &mut Reading, part: Part, text: &'a str, after: &str) -> Result<&
             minutes,
             seconds,
         } => {
-            if z {
-                if let Some(rest) = text.strip_prefix('Z') {
-                    r.offset = None;
-                    r.zone_name = Some("UTC".into());
-                    return Ok(rest);
-                }
+            if z && let Some(rest) = text.strip_prefix('Z') {
+                r.offset = None;
+                r.zone_name = Some("UTC".into());
+                return Ok(rest);
             }
             return offset(r, text, colon, minutes, seconds);
         }
@@ -444,7 +438,6 @@ fn read<'a>(r: &mut Reading, part: Part, text: &'a str, after: &str) -> Result<&
         Part::Hour => r.hour = in_range(value, value < 24, "hour")?,
         Part::Hour12 | Part::ZeroHour12 => {
             r.hour = in_range(value, value <= 12, "hour")?;
-            r.twelve = true;
         }
         Part::Minute | Part::ZeroMinute => r.minute = in_range(value, value < 60, "minute")?,
         _ => {

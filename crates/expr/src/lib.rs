@@ -22,6 +22,7 @@ mod optimizer;
 mod parser;
 mod pattern;
 mod program;
+mod syntax;
 mod types;
 mod value;
 

@@ -13,6 +13,9 @@ pub const MAX_NESTING: usize = 64;
 /// How deep arrays and maps may nest in a value (serde_json refuses documents deeper than 128).
 pub const MAX_VALUE_DEPTH: u32 = 140;
 
+/// How deep a document may nest that a condition itself reads with `fromJSON`.
+pub const MAX_JSON_DEPTH: usize = 64;
+
 /// Compiled instructions of one expression: comparison chains such as `a < b < c` compile their middle twice.
 pub const MAX_INSTRUCTIONS: usize = 200_000;
 

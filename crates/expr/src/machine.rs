@@ -416,7 +416,7 @@ impl Machine<'_> {
         let args = self.take(n)?;
         match callee {
             Value::Func(f) => Function::call(&f, &args, typed, &mut self.budget),
-            v if matches!(v, Value::Nil) => Err(Failure::new("invalid operation: cannot call nil")),
+            Value::Nil => Err(Failure::new("invalid operation: cannot call nil")),
             other => Err(Failure::new(format!(
                 "invalid operation: cannot call non-function of type {}",
                 other.type_name()

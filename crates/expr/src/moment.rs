@@ -91,7 +91,7 @@ impl Zone {
     }
 
     /// The moment at which a clock in this zone shows that.
-    fn from_local(&self, local: NaiveDateTime) -> DateTime<Utc> {
+    fn moment_of(&self, local: NaiveDateTime) -> DateTime<Utc> {
         let as_utc = local.and_utc();
         // The offset shortly before decides; when that leads across a change, the offset on the other side does.
         let first = self.at(as_utc).0;
@@ -133,7 +133,7 @@ impl Moment {
 
     pub(crate) fn from_local(local: NaiveDateTime, zone: Arc<Zone>) -> Self {
         Self {
-            utc: zone.from_local(local),
+            utc: zone.moment_of(local),
             zone,
         }
     }

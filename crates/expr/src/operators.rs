@@ -245,7 +245,7 @@ pub(crate) fn pow(x: f64, y: f64) -> f64 {
         return x.powf(y);
     }
     let (mut whole, mut fraction) = (y.abs().trunc(), y.abs().fract());
-    if whole >= 9.223_372_036_854_775_8e18 {
+    if whole >= 9.223_372_036_854_776e18 {
         return x.powf(y);
     }
     let mut mantissa = 1.0;
@@ -405,13 +405,13 @@ fn element(len: usize, index: &Value) -> Result<std::result::Result<usize, i64>>
 
 /// `from[index]` and `from.field`. `None` when there is no such element, with the index that was looked for.
 fn lookup(from: &Value, index: &Value) -> Result<std::result::Result<Value, Option<i64>>> {
-    if let Value::Str(name) = index {
-        if methods::value_signature(&from.type_of(), name).is_some() {
-            return Ok(Ok(Value::Func(Arc::new(Function::Method(
-                from.clone(),
-                name.to_string(),
-            )))));
-        }
+    if let Value::Str(name) = index
+        && methods::value_signature(&from.type_of(), name).is_some()
+    {
+        return Ok(Ok(Value::Func(Arc::new(Function::Method(
+            from.clone(),
+            name.to_string(),
+        )))));
     }
     Ok(match from {
         Value::Array(a) => element(a.items().len(), index)?

@@ -9,6 +9,7 @@ use crate::builtins::{Builtin, Param};
 use crate::error::Span;
 use crate::lexer::{Kind, LexError, Lexer, Token, is_identifier};
 use crate::limits::{MAX_NESTING, MAX_NODES};
+use crate::syntax::{binary, float, int, is_comparison, unary};
 
 /// A syntax error; boxed, so that the results of the recursive functions stay small.
 pub(crate) type ParseError = Box<LexError>;
@@ -24,55 +25,6 @@ pub(crate) struct Parser<'a> {
     predicates: usize,
     nesting: usize,
     nodes: usize,
-}
-
-/// Binding power of a binary operator; only `**` groups to the right.
-fn binary(text: &str) -> Option<(Binary, &'static str, u16)> {
-    use Binary as B;
-    Some(match text {
-        "or" => (B::Or, "or", 10),
-        "||" => (B::Or, "||", 10),
-        "and" => (B::And, "and", 15),
-        "&&" => (B::And, "&&", 15),
-        "==" => (B::Equal, "==", 20),
-        "!=" => (B::NotEqual, "!=", 20),
-        "<" => (B::Less, "<", 20),
-        ">" => (B::More, ">", 20),
-        ">=" => (B::MoreOrEqual, ">=", 20),
-        "<=" => (B::LessOrEqual, "<=", 20),
-        "in" => (B::In, "in", 20),
-        "matches" => (B::Matches, "matches", 20),
-        "contains" => (B::Contains, "contains", 20),
-        "startsWith" => (B::StartsWith, "startsWith", 20),
-        "endsWith" => (B::EndsWith, "endsWith", 20),
-        ".." => (B::Range, "..", 25),
-        "+" => (B::Add, "+", 30),
-        "-" => (B::Subtract, "-", 30),
-        "*" => (B::Multiply, "*", 60),
-        "/" => (B::Divide, "/", 60),
-        "%" => (B::Modulo, "%", 60),
-        "**" => (B::Power, "**", 100),
-        "^" => (B::Power, "^", 100),
-        "??" => (B::Coalesce, "??", 500),
-        _ => return None,
-    })
-}
-
-fn unary(text: &str) -> Option<(Unary, u16)> {
-    Some(match text {
-        "not" => (Unary::Not, 50),
-        "!" => (Unary::Bang, 50),
-        "-" => (Unary::Minus, 90),
-        "+" => (Unary::Plus, 90),
-        _ => return None,
-    })
-}
-
-fn is_comparison(op: Binary) -> bool {
-    matches!(
-        op,
-        Binary::Less | Binary::More | Binary::LessOrEqual | Binary::MoreOrEqual
-    )
 }
 
 /// Parses a whole source.
@@ -696,28 +648,5 @@ impl Parser<'_> {
         let node = self.node(Node::Slice { base, from, to }, span)?;
         self.expect(Kind::Bracket, "]")?;
         Ok(node)
-    }
-}
-
-fn int(digits: &str, radix: u32, text: &str, what: &str) -> Result<Node, String> {
-    match i64::from_str_radix(digits, radix) {
-        Ok(n) => Ok(Node::Int(n)),
-        Err(e) => {
-            let why = match e.kind() {
-                std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => "value out of range",
-                _ => "invalid syntax",
-            };
-            Err(format!(
-                "invalid {what} literal: strconv.ParseInt: parsing {}: {why}",
-                crate::format::quote(text)
-            ))
-        }
-    }
-}
-
-fn float(text: &str) -> Result<Node, String> {
-    match crate::format::parse_float(text) {
-        Ok(n) => Ok(Node::Float(n)),
-        Err(e) => Err(format!("invalid float literal: {e}")),
     }
 }

@@ -3,7 +3,7 @@
 use super::{Builtin, arg};
 use crate::error::Failure;
 use crate::format;
-use crate::limits::Budget;
+use crate::limits::{Budget, MAX_JSON_DEPTH};
 use crate::operators as ops;
 use crate::value::{ArrayKind, MapKind, Value};
 
@@ -24,8 +24,30 @@ pub(super) fn call(which: Builtin, args: &[Value], budget: &mut Budget) -> Resul
     };
     budget.work(text.len() as u64)?;
     budget.bytes(text.len() as u64 * 16)?;
+    if depth(text) > MAX_JSON_DEPTH {
+        return Err(Failure::new("exceeded max depth"));
+    }
     let parsed: serde_json::Value = serde_json::from_str(text).map_err(|e| Failure::new(explain(&e, text)))?;
     Value::from_json(&parsed).map_err(Failure::new)
+}
+
+/// How deep a document nests: serde_json reads it by recursion.
+fn depth(text: &str) -> usize {
+    let (mut open, mut most, mut quoted, mut escaped) = (0usize, 0, false, false);
+    for b in text.bytes() {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => {
+                open += 1;
+                most = most.max(open);
+            }
+            b']' | b'}' if !quoted => open = open.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
 }
 
 /// Go's wording of the commonest mistakes.
@@ -87,7 +109,7 @@ fn write(out: &mut String, v: &Value, depth: usize) -> Result<()> {
         Value::Nil => out.push_str("null"),
         Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
         Value::Int(n) | Value::Int64(n) | Value::Duration(n) | Value::Month(n) | Value::Weekday(n) => {
-            out.push_str(&n.to_string())
+            out.push_str(&n.to_string());
         }
         Value::Uint8(n) => out.push_str(&n.to_string()),
         Value::Float(f) => out.push_str(&number(*f)?),
@@ -173,7 +195,7 @@ fn string(out: &mut String, s: &str) {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => {
-                out.push_str(&format!("\\u{:04x}", u32::from(c)))
+                out.push_str(&format!("\\u{:04x}", u32::from(c)));
             }
             c => out.push(c),
         }
