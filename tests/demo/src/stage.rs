@@ -47,11 +47,10 @@ impl Stage {
         options.node_settings.serin = Some(serin.context("the serin binary is missing: `make demo` builds it")?);
         let cluster = Cluster::start(options).await?;
 
-        page.say("kubectl apply -k deploy, with the address of this Prometheus: resource definitions, rights, two controllers");
+        page.say("kubectl apply -k deploy: resource definitions, rights, two controllers");
         let begin = Instant::now();
         let manifests = root.join("tests/demo/manifests");
-        let deploy = manifests.join("serin");
-        apply(&cluster, &["-k", path(&deploy)?]).await?;
+        apply(&cluster, &["-k", path(&root.join("deploy"))?]).await?;
         let timeout = format!("--timeout={}s", READY.as_secs());
         cluster
             .kubectl(&["-n", "argo-rollouts", "rollout", "status", "deployment/serin", &timeout])
