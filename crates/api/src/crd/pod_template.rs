@@ -180,3 +180,77 @@ fn plain(schema: &Value) -> Result<Value, String> {
     }
     Ok(Value::Object(out))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A document with just what is asked for.
+    fn document() -> Value {
+        let reference = |name: &str| json!({"allOf": [{"$ref": format!("#/components/schemas/io.k8s.api.core.v1.{name}")}], "default": {}});
+        let list = |name: &str, keys: Value| {
+            json!({"type": "array", "items": reference(name), "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": keys, "x-kubernetes-patch-merge-key": "k", "description": "d"})
+        };
+        let quantity = json!({"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.api.resource.Quantity"});
+        json!({"components": {"schemas": {
+            "io.k8s.api.core.v1.PodTemplateSpec": {"properties": {"metadata": {}, "spec": reference("PodSpec")}},
+            "io.k8s.api.core.v1.PodSpec": {"required": ["containers"], "properties": {
+                "containers": list("Container", json!(["name"])),
+                "overhead": {"type": "object", "additionalProperties": quantity},
+                "volumes": list("Volume", json!(["name"])),
+                "newerThanTheTable": {"type": "string"},
+            }},
+            "io.k8s.api.core.v1.Container": {"required": ["name"], "properties": {
+                "name": {"type": "string", "default": ""},
+                "ports": list("ContainerPort", json!(["containerPort", "protocol"])),
+            }},
+            "io.k8s.api.core.v1.ContainerPort": {"required": ["containerPort"], "properties": {
+                "containerPort": {"type": "integer", "format": "int32", "default": 0},
+                "protocol": {"type": "string", "default": "TCP"},
+            }},
+            "io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector": {"properties": {}, "x-kubernetes-map-type": "atomic"},
+        }}})
+    }
+
+    #[test]
+    fn only_what_is_stored_and_hashed_is_kept_of_the_document() {
+        let made = distil(&document()).unwrap();
+        assert_eq!(
+            made["ContainerPort"],
+            json!({"type": "object", "required": ["containerPort"], "properties": {
+                "containerPort": {"type": "integer", "format": "int32"},
+                "protocol": {"type": "string", "default": "TCP"},
+            }})
+        );
+        assert_eq!(
+            made["Container"]["properties"],
+            json!({"name": {"type": "string"}, "ports": {
+                "type": "array", "items": {"$ref": "ContainerPort"}, "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["containerPort", "protocol"],
+            }})
+        );
+        let spec = &made["PodSpec"]["properties"];
+        assert_eq!(spec["overhead"]["additionalProperties"]["pattern"], QUANTITY);
+        assert_eq!(spec["volumes"]["items"]["x-kubernetes-preserve-unknown-fields"], true);
+        assert!(spec["newerThanTheTable"].is_null() && made["Volume"].is_null());
+        let metadata = &made["PodTemplateSpec"]["properties"]["metadata"]["properties"];
+        assert_eq!(
+            metadata.as_object().unwrap().keys().collect::<Vec<_>>(),
+            ["annotations", "labels"]
+        );
+    }
+
+    #[test]
+    fn a_definition_that_is_missing_is_named() {
+        let mut document = document();
+        document["components"]["schemas"]
+            .as_object_mut()
+            .unwrap()
+            .remove("io.k8s.api.core.v1.Container");
+        assert_eq!(
+            distil(&document).unwrap_err(),
+            "the document has no definition of Container"
+        );
+    }
+}

@@ -285,3 +285,26 @@ fn a_count_that_the_rollout_gives_makes_a_step_analysis_end() {
         "{endless}"
     );
 }
+
+#[test]
+fn a_service_that_already_selects_one_version_fits() {
+    struct Selecting;
+    impl References for Selecting {
+        fn service(&self, _: &str) -> Option<ServiceFacts> {
+            let selector = [("app", "demo"), (crate::HASH_LABEL, "abc")];
+            let selector = selector.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+            let annotations = [(crate::MANAGED_BY_ANNOTATION.to_owned(), "x".to_owned())].into();
+            Some(ServiceFacts { selector, annotations })
+        }
+        fn template(&self, _: &AnalysisTemplateRef) -> Option<&AnalysisTemplateSpec> {
+            None
+        }
+    }
+    let spec = canary(json!({"canaryService": "c", "stableService": "s"}));
+    assert_eq!(validate_references(&spec, "x", &Selecting), Ok(()));
+    let other = validate_references(&spec, "y", &Selecting).unwrap_err().to_string();
+    assert_eq!(
+        other,
+        "spec.strategy.canary.stableService: Invalid value: \"s\": Service \"s\" is managed by another Rollout"
+    );
+}
