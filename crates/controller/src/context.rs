@@ -8,6 +8,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use kube::Client;
+use serde_json::Value;
 use serin_model::{Event, Plan, RouteRef, Settings, World};
 use serin_providers::Providers;
 use tokio::time::Instant;
@@ -73,8 +74,8 @@ impl Default for Config {
 pub trait Decide: Send + Sync {
     /// What to do about one Rollout.
     fn plan(&self, world: &World, now: DateTime<Utc>) -> Plan;
-    /// What to do about a Rollout that cannot be understood.
-    fn undecodable(&self, rollout: &Undecodable, now: DateTime<Utc>) -> Plan;
+    /// The patch of the status of a Rollout that cannot be understood; `None` when it says so already.
+    fn undecodable(&self, name: &str, rollout: &Undecodable, now: DateTime<Utc>) -> Option<Value>;
 }
 
 /// The real thing.
@@ -86,12 +87,14 @@ impl Decide for Planner {
         serin_planner::plan(world, now)
     }
 
-    fn undecodable(&self, rollout: &Undecodable, _: DateTime<Utc>) -> Plan {
-        let message = format!("The Rollout cannot be understood and is left alone: {}", rollout.error);
-        Plan {
-            warnings: vec![Event::warning("InvalidSpec", message)],
-            ..Plan::default()
-        }
+    fn undecodable(&self, name: &str, rollout: &Undecodable, now: DateTime<Utc>) -> Option<Value> {
+        let generation = rollout
+            .object
+            .pointer("/metadata/generation")
+            .and_then(Value::as_i64)
+            .unwrap_or(0);
+        let status = rollout.object.get("status").unwrap_or(&Value::Null);
+        serin_planner::undecodable(name, generation, status, &rollout.error, now)
     }
 }
 

@@ -144,7 +144,7 @@ impl Events {
         }
         tracing::info!(
             object = *kind, namespace = %key.namespace, name = %key.name, kind = record.kind,
-            reason = %record.reason, message = %record.message, "Event"
+            reason = %record.reason, text = %record.message, "Event"
         );
         let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let hash = fnv(FNV_OFFSET, key.namespace.bytes().chain(key.name.bytes()));

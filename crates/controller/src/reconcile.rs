@@ -7,16 +7,17 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
 use serin_model::{Event, Plan};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    apply::{Stopped, apply, refresh},
-    calls::Refusal,
+    apply::{Stopped, apply, refresh, take_in},
+    calls::{Format, Refusal, Target},
     context::{Context, Memory},
     events::{Record, Subject},
-    kinds::Kind,
+    kinds::{Kind, Undecodable},
     observe::Observed,
     queue::Done,
     table::Key,
@@ -87,25 +88,7 @@ async fn one_pass(ctx: &Context, key: &Key) -> Pass {
             // The end of the list wakes the Rollout.
             return Pass::Rest(Done::Idle);
         }
-        Observed::Undecodable(bad) => {
-            let plan = ctx.decide.undecodable(&bad, now);
-            let text = |path: &str| {
-                bad.object
-                    .pointer(path)
-                    .and_then(|v| v.as_str())
-                    .unwrap_or_default()
-                    .to_owned()
-            };
-            let subject = Subject {
-                kind: "Rollout",
-                key: key.clone(),
-                uid: text("/metadata/uid"),
-                resource_version: text("/metadata/resourceVersion"),
-            };
-            warn!(rollout = %key, error = %bad.error, "Rollout cannot be understood");
-            say(ctx, &subject, plan.warnings);
-            return Pass::Rest(Done::Idle);
-        }
+        Observed::Undecodable(bad) => return undecodable(ctx, key, &bad).await,
         Observed::World(world) => world,
     };
     if world.rollout.metadata.deletion_timestamp.is_some() {
@@ -162,6 +145,55 @@ async fn one_pass(ctx: &Context, key: &Key) -> Pass {
             Pass::Again
         }
         Err(stopped) => refused(ctx, &subject, stopped).await,
+    }
+}
+
+/// Says in the status that the Rollout cannot be understood, and why; its pods are left alone.
+async fn undecodable(ctx: &Context, key: &Key, bad: &Undecodable) -> Pass {
+    let text = |path: &str| {
+        bad.object
+            .pointer(path)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    if !text("/metadata/deletionTimestamp").is_empty() {
+        return Pass::Rest(Done::Idle);
+    }
+    let subject = Subject {
+        kind: "Rollout",
+        key: key.clone(),
+        uid: text("/metadata/uid"),
+        resource_version: text("/metadata/resourceVersion"),
+    };
+    let message = format!("The Rollout cannot be understood and is left alone: {}", bad.error);
+    say(ctx, &subject, vec![Event::warning("InvalidSpec", message)]);
+    let Some(mut patch) = ctx.decide.undecodable(&key.name, bad, ctx.clock.now()) else {
+        return Pass::Rest(Done::Idle);
+    };
+    patch["metadata"]["resourceVersion"] = Value::String(subject.resource_version.clone());
+    let target = Target {
+        kind: Kind::Rollout,
+        namespace: &key.namespace,
+        name: &key.name,
+    };
+    match ctx.calls.patch(target, Some("status"), Format::Merge, &patch).await {
+        Ok(answer) => {
+            if let Err(error) = take_in(&mut ctx.stores(), Kind::Rollout, answer) {
+                warn!(rollout = %key, %error, "Answer not understood");
+            }
+            Pass::Again
+        }
+        Err(refusal) => {
+            let stopped = Stopped {
+                doing: "patch",
+                object: Kind::Rollout,
+                target: key.clone(),
+                route: None,
+                refusal,
+            };
+            refused(ctx, &subject, stopped).await
+        }
     }
 }
 
@@ -269,7 +301,7 @@ fn complain(ctx: &Context, subject: &Subject, event: Event) {
 }
 
 fn record(ctx: &Context, subject: &Subject, event: &Event) {
-    info!(rollout = %subject.key, reason = event.reason, message = %event.message, "Warning");
+    info!(rollout = %subject.key, reason = event.reason, text = %event.message, "Warning");
     ctx.events.record(Record {
         subject: subject.clone(),
         kind: event.kind.as_str(),

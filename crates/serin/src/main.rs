@@ -17,6 +17,8 @@ struct Arguments {
 enum Command {
     /// Run the controller.
     Controller(Box<controller::Flags>),
+    /// Print the CustomResourceDefinitions.
+    Crds,
     /// Print the version.
     Version,
 }
@@ -29,6 +31,12 @@ fn main() -> Result<()> {
     }
     match arguments.command {
         Command::Controller(flags) => controller::run(*flags),
+        Command::Crds => {
+            for definition in serin_api::crd::all() {
+                println!("---\n{}", definition.yaml());
+            }
+            Ok(())
+        }
         Command::Version => {
             println!("serin {}", env!("CARGO_PKG_VERSION"));
             Ok(())

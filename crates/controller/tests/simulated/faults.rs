@@ -18,6 +18,19 @@ async fn a_malformed_rollout_is_told_so_and_others_are_untouched() {
         .await;
     let event = stage.events().into_iter().find(|e| e.about == "Rollout/bad").unwrap();
     assert!(event.message.contains("many"), "{}", event.message);
+    let status = stage.rollout("bad")["status"].clone();
+    assert_eq!(status["phase"], "Degraded");
+    assert!(
+        status["message"].as_str().unwrap().starts_with("InvalidSpec: "),
+        "{status}"
+    );
+    stage.settle(60_000).await;
+    let told = stage
+        .writes()
+        .iter()
+        .filter(|w| w.path.contains("/rollouts/bad"))
+        .count();
+    assert_eq!(told, 1, "said once");
 }
 
 #[tokio::test(start_paused = true)]
