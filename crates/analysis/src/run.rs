@@ -462,6 +462,9 @@ impl Planning<'_> {
             if result.phase != phase {
                 if let Some(last) = result.measurements.last() {
                     result.message.clone_from(&last.message);
+                } else if phase.is_completed() && result.metadata.contains_key(NO_DATA_SINCE_KEY) {
+                    // It holds no longer, and what it said of that must not stand beside a final phase.
+                    "the run ended before this metric had data".clone_into(&mut result.message);
                 }
                 if phase.is_completed() {
                     self.events.push(metric_event(prepared.name(), phase));

@@ -50,6 +50,8 @@ pub(crate) struct Runs {
     pub(crate) step: Option<RunStatus>,
     /// `status.canary.currentBackgroundAnalysisRunStatus`.
     pub(crate) background: Option<RunStatus>,
+    /// A run says why it has no verdict yet: it holds the Rollout for want of data (design contract 6).
+    pub(crate) hold: Option<String>,
 }
 
 /// Creates, follows and ends runs. Their verdicts become pauses and aborts.

@@ -66,7 +66,7 @@ pub(crate) fn plan(s: &Situation<'_>) -> Plan {
         announce_abort(s, &pause, &mut draft);
         services::reconcile(s, &pause, &mut draft);
         let traffic = traffic::reconcile(s, &pause, &mut draft);
-        let Runs { step, background } = runs;
+        let Runs { step, background, hold } = runs;
         after.canary.current_step_analysis_run_status = step;
         after.canary.current_background_analysis_run_status = background;
         let Traffic {
@@ -74,8 +74,8 @@ pub(crate) fn plan(s: &Situation<'_>) -> Plan {
             problem: found,
         } = traffic;
         after.canary.weights = weights;
-        problem = found;
-        let first_deploy_waits = problem.is_some() && s.before.stable_rs.is_empty();
+        let first_deploy_waits = found.is_some() && s.before.stable_rs.is_empty();
+        problem = found.or(hold);
         if first_deploy_waits {
             after.stable_rs.clone_from(&s.before.stable_rs);
             after.current_step_index = s.before.current_step_index;

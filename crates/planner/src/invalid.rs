@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use serin_api::{
     analysis::AnalysisTemplateSpec,
     compose,
-    rollout::{AnalysisTemplateRef, RolloutAnalysis},
+    rollout::{AnalysisTemplateRef, RolloutAnalysis, RolloutSpec},
     status::RolloutStatus,
     validate::{self, References, ServiceFacts},
 };
@@ -46,10 +46,29 @@ pub(crate) fn problem(world: &World) -> Option<String> {
     if let Some((path, what)) = validate::unsupported_fields(&rollout.spec).into_iter().next() {
         return Some(not_yet(&path, &what));
     }
+    if let Some(problem) = services_missing(&rollout.spec) {
+        return Some(problem);
+    }
     if let Err(error) = validate::validate_references(&rollout.spec, name, &Named(world)) {
         return Some(error.to_string());
     }
     unsupported_metric(world)
+}
+
+/// Gateway API splits traffic between two Services. Upstream asks plugins for none and then waits for ever.
+fn services_missing(spec: &RolloutSpec) -> Option<String> {
+    let canary = spec.strategy.canary.as_ref()?;
+    canary.traffic_routing.as_ref()?;
+    let named = |name: &Option<String>| name.as_deref().is_some_and(|n| !n.is_empty());
+    let field = match (named(&canary.stable_service), named(&canary.canary_service)) {
+        (true, true) => return None,
+        (false, _) => "stableService",
+        (true, false) => "canaryService",
+    };
+    Some(format!(
+        "spec.strategy.canary.{field}: Invalid value: \"\": Canary service and Stable service must to be set to use \
+         Traffic Routing: name two Services that select the Rollout's pods and that the HTTPRoute has as backends"
+    ))
 }
 
 fn not_yet(path: &str, what: &str) -> String {

@@ -367,6 +367,17 @@ fn a_field_that_is_not_acted_on_is_reported() {
 }
 
 #[test]
+fn a_router_without_services_is_refused_by_name() {
+    let mut world = canary();
+    world.rollout.spec.strategy.canary.as_mut().unwrap().canary_service = None;
+    let message = new_status(&plan(&world, now()))["message"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    assert!(message.contains("spec.strategy.canary.canaryService"), "{message}");
+}
+
+#[test]
 fn a_name_that_belongs_to_somebody_else_gives_another_hash() {
     let mut world = canary();
     let new = world.replica_sets.remove(1);

@@ -71,7 +71,8 @@ fn count(value: &MetricValue) -> Option<f64> {
         MetricValue::None => &[],
         MetricValue::Json(_) => return None,
     };
-    Some(numbers.iter().filter(|n| !n.is_nan()).sum())
+    // Not `sum()`: that of nothing is -0, and people read it.
+    Some(numbers.iter().filter(|n| !n.is_nan()).fold(0.0, |all, n| all + n))
 }
 
 /// The name of each provider that is written in the metric but cannot be asked yet.
