@@ -24,7 +24,7 @@ pub(crate) enum Stage {
     End,
 }
 
-type Run = Box<dyn FnOnce(World) -> Pin<Box<dyn Future<Output = Result<String>> + Send>> + Send>;
+type Run = Box<dyn FnOnce(World) -> Pin<Box<dyn Future<Output = Result<String>>>> + Send>;
 
 /// One test. It answers with what it measured, in a few words.
 pub(crate) struct Test {
@@ -38,7 +38,7 @@ pub(crate) struct Test {
 impl Test {
     pub(crate) fn new<F>(stage: Stage, name: impl Into<String>, run: impl FnOnce(World) -> F + Send + 'static) -> Self
     where
-        F: Future<Output = Result<String>> + Send + 'static,
+        F: Future<Output = Result<String>> + 'static,
     {
         Self {
             name: name.into(),
@@ -76,15 +76,15 @@ pub(crate) async fn run(world: &World, tests: Vec<Test>, at_once: usize, count: 
             let _permit = permit;
             let begin = Instant::now();
             let Test { name, limit, run, .. } = test;
-            // A task of its own, so that a panic is a failure of this test only.
-            let mut task = tokio::spawn(run(world));
-            let ended = match tokio::time::timeout(limit, &mut task).await {
+            // A thread of its own: a panic is a failure of this test only, and its future need not be Send.
+            let runtime = tokio::runtime::Handle::current();
+            let task = tokio::task::spawn_blocking(move || {
+                runtime.block_on(async { tokio::time::timeout(limit, run(world)).await })
+            });
+            let ended = match task.await {
                 Ok(Ok(result)) => result.map_err(|e| format!("{e:#}")),
-                Ok(Err(panic)) => Err(format!("it panicked: {panic}")),
-                Err(_) => {
-                    task.abort();
-                    Err(format!("not done within {} s", limit.as_secs()))
-                }
+                Ok(Err(_)) => Err(format!("not done within {} s", limit.as_secs())),
+                Err(panic) => Err(format!("it panicked: {panic}")),
             };
             let seconds = begin.elapsed().as_secs_f32();
             let mut count = count.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 pub use script::{Act, Line, Seen};
-pub use sequences::{Difference, Known, RunStep, Sequences, compare, known_differences};
+pub use sequences::{Difference, Known, RunStep, Sequences, compare, describe, is_known, known_differences};
 
 /// One recorded scenario.
 #[derive(Clone, Debug)]

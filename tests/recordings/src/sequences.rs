@@ -285,6 +285,28 @@ pub struct Known {
     pub why: String,
 }
 
+/// Whether a difference is the known one.
+pub fn is_known(known: &Known, recording: &str, difference: &Difference) -> bool {
+    known.recording == recording && known.aspect == difference.aspect && known.ours == difference.ours
+}
+
+/// A difference for people: the two lists without what they have in common at both ends.
+pub fn describe(difference: &Difference) -> String {
+    let (mut ours, mut theirs) = (difference.ours.as_slice(), difference.recorded.as_slice());
+    while let ([a, x @ ..], [b, y @ ..]) = (ours, theirs)
+        && a == b
+    {
+        (ours, theirs) = (x, y);
+    }
+    while let ([x @ .., a], [y @ .., b]) = (ours, theirs)
+        && a == b
+    {
+        (ours, theirs) = (x, y);
+    }
+    let list = |l: &[String]| l.iter().map(|e| format!("\n    {e}")).collect::<String>();
+    format!("{}\n  ours{}\n  recorded{}", difference.aspect, list(ours), list(theirs))
+}
+
 /// The list of known differences, `differences.json` beside this crate.
 ///
 /// # Errors
