@@ -117,10 +117,10 @@ impl Audit for NoAudit {
 /// What a Rollout's loop remembers between two passes. Losing it costs a repeated warning, nothing else.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    /// Warnings that stand and were recorded.
-    pub warned: BTreeSet<Event>,
-    /// Refused writes that were recorded as events.
-    pub complained: BTreeSet<Event>,
+    /// Warnings that were recorded: whether they still stand, and when that was last looked at.
+    pub warned: BTreeMap<Event, (bool, Instant)>,
+    /// Refused writes that were recorded as events, and when.
+    pub complained: BTreeMap<Event, Instant>,
     /// Names of ReplicaSets that a creation found taken by somebody else's (compat 2.1.8).
     pub taken_names: BTreeSet<String>,
     /// Routes that could not be written, why, and until when this is believed.

@@ -87,7 +87,13 @@ impl Leader {
                         told = holder;
                     }
                 }
-                Try::Failed(error) => warn!(%error, "Failed to acquire the lease"),
+                Try::Failed(error) => {
+                    // Said once for each reason: this loop never rests.
+                    if told != error {
+                        warn!(%error, namespace = %self.election.namespace, "Failed to acquire the lease; trying on");
+                        told = error;
+                    }
+                }
             }
             // A standby looks more often than it would write, so that a lease that is given back is taken over at once.
             sleep_until(started + self.election.retry_period / 4).await;

@@ -30,6 +30,11 @@ const MAX_CONFLICTS: usize = 5;
 /// How long a refused write of a route is believed before it is tried again.
 const ROUTE_RETRY: Duration = Duration::from_secs(10);
 
+/// A warning that is gone for less than this and comes back is still the same one.
+const FLICKER: Duration = Duration::from_secs(60);
+/// A failure of ours that lasts is recorded again after this.
+const COMPLAIN_AGAIN: Duration = Duration::from_secs(300);
+
 /// Works on the Rollout until there is nothing to write, and says when to look again.
 pub async fn reconcile(ctx: &Context, key: &Key) -> Done {
     let began = Instant::now();
@@ -140,10 +145,7 @@ async fn one_pass(ctx: &Context, key: &Key) -> Pass {
     // 5. Apply, and 6. status: its write is the plan's last one.
     debug!(rollout = %key, writes = plan.writes.len(), "Applying");
     match apply(ctx, key, &world, &plan.writes).await {
-        Ok(()) => {
-            ctx.memory(key, |m| m.complained.clear());
-            Pass::Again
-        }
+        Ok(()) => Pass::Again,
         Err(stopped) => refused(ctx, &subject, stopped).await,
     }
 }
@@ -245,14 +247,15 @@ async fn refused(ctx: &Context, subject: &Subject, stopped: Stopped) -> Pass {
         return Pass::Again;
     }
     if refusal.is_about_the_request() {
-        complain(ctx, subject, Event::warning(reason_of(&stopped), message_of(&stopped)));
         if let Some(route) = &stopped.route {
-            // The rest of the Rollout goes on (contract 5): the next plan is told that this route cannot be written.
+            // The rest of the Rollout goes on (contract 5): the next plan is told that this route cannot be written, and
+            // says so.
             let until = Instant::now() + ROUTE_RETRY;
-            let reason = format!("{}; tried again every {} s", stopped, ROUTE_RETRY.as_secs());
+            let reason = format!("{stopped}; tried again every {} s", ROUTE_RETRY.as_secs());
             ctx.memory(key, |m| m.route_trouble.insert(route.clone(), (reason, until)));
             return Pass::Again;
         }
+        complain(ctx, subject, Event::warning(reason_of(&stopped), message_of(&stopped)));
     }
     Pass::Rest(Done::Retry)
 }
@@ -261,7 +264,6 @@ async fn refused(ctx: &Context, subject: &Subject, stopped: Stopped) -> Pass {
 fn reason_of(stopped: &Stopped) -> &'static str {
     match (stopped.object, stopped.doing) {
         (Kind::ReplicaSet, "create") => "ReplicaSetCreateError",
-        (Kind::HttpRoute, _) => "TrafficRoutingError",
         _ => "ReconciliationError",
     }
 }
@@ -280,22 +282,34 @@ fn message_of(stopped: &Stopped) -> String {
     }
 }
 
-/// Records standing warnings, each once until it changes or is gone.
+/// Records standing warnings, each once until it is gone for a while.
 fn say(ctx: &Context, subject: &Subject, warnings: Vec<Event>) {
-    let warnings: BTreeSet<Event> = warnings.into_iter().collect();
-    let new: Vec<Event> = ctx.memory(&subject.key, |m| {
-        let new = warnings.difference(&m.warned).cloned().collect();
-        m.warned = warnings;
+    let now = Instant::now();
+    let new = ctx.memory(&subject.key, |m| {
+        for (event, (stands, seen)) in &mut m.warned {
+            if *stands && !warnings.contains(event) {
+                (*stands, *seen) = (false, now);
+            }
+        }
+        m.warned.retain(|_, (stands, seen)| *stands || now - *seen < FLICKER);
+        let is_new = |event: &Event| !m.warned.contains_key(event);
+        let new: BTreeSet<Event> = warnings.iter().filter(|event| is_new(event)).cloned().collect();
+        m.warned.extend(warnings.into_iter().map(|event| (event, (true, now))));
         new
     });
-    for event in new {
-        record(ctx, subject, &event);
+    for event in &new {
+        record(ctx, subject, event);
     }
 }
 
-/// Records a failure of ours, once until a plan has been applied.
+/// Records a failure of ours, and again from time to time while it lasts.
 fn complain(ctx: &Context, subject: &Subject, event: Event) {
-    if ctx.memory(&subject.key, |m| m.complained.insert(event.clone())) {
+    let now = Instant::now();
+    let new = ctx.memory(&subject.key, |m| {
+        m.complained.retain(|_, said| now - *said < COMPLAIN_AGAIN);
+        !m.complained.contains_key(&event) && m.complained.insert(event.clone(), now).is_none()
+    });
+    if new {
         record(ctx, subject, &event);
     }
 }

@@ -194,7 +194,7 @@ async fn a_route_that_may_not_be_written_does_not_stop_the_rest() {
         .into_iter()
         .filter(|r| r == "TrafficRoutingError")
         .count();
-    assert!((1..=2).contains(&complaints), "{complaints} complaints");
+    assert_eq!(complaints, 1);
     stage.until_phase("demo", "Paused", 120).await;
     assert_eq!(weights(&stage).last(), Some(&(80, 20)));
 }
