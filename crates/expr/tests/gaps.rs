@@ -60,6 +60,15 @@ fn an_unknown_name_is_an_error_wherever_it_stands() {
 }
 
 #[test]
+fn the_largest_of_an_int_and_a_float_has_the_type_of_the_first() {
+    assert_eq!(
+        on(&Value::Float(2.5), "max(0, result) == 0"),
+        err("interface conversion: interface {} is float64, not int")
+    );
+    assert_eq!(on(&Value::Float(2.5), "max(result, 0) == 2.5"), Ok(true));
+}
+
+#[test]
 fn an_index_into_nil_is_a_type_error() {
     assert_eq!(on(&Value::Nil, "result[0] > 1"), err("type unknown[int] is undefined"));
 }

@@ -143,6 +143,17 @@ fn map_parts(which: Builtin, v: &Value, budget: &mut Budget) -> Result<Value> {
     }
 }
 
+/// Go's `%s` of a value that is no string.
+fn misprinted(v: &Value) -> String {
+    let text = crate::format::to_string(v);
+    match v {
+        Value::Bool(_) | Value::Int(_) | Value::Int64(_) | Value::Uint8(_) | Value::Float(_) => {
+            format!("%!s({}={text})", v.type_name())
+        }
+        _ => text,
+    }
+}
+
 fn from_pairs(v: &Value, budget: &mut Budget) -> Result<Value> {
     let pairs = match v {
         Value::Array(_) | Value::Bytes(_) => items(v, "transform", budget)?,
@@ -151,7 +162,7 @@ fn from_pairs(v: &Value, budget: &mut Budget) -> Result<Value> {
             budget.work(other.weight())?;
             return Err(Failure::new(format!(
                 "cannot transform {} from pairs",
-                crate::format::to_string(other)
+                misprinted(other)
             )));
         }
     };

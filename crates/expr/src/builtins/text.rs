@@ -28,6 +28,10 @@ pub(super) fn call(which: Builtin, args: &[Value], budget: &mut Budget) -> Resul
     if which == B::Join {
         return join(args, budget);
     }
+    if matches!(which, B::TrimPrefix | B::TrimSuffix) && args.len() == 2 {
+        // Upstream looks at this one first.
+        text(args, 1)?;
+    }
     let s = text(args, 0)?;
     budget.work(s.len() as u64 / 16 + 1)?;
     Ok(match which {

@@ -364,7 +364,7 @@ impl Checker<'_> {
     }
 
     fn membership(&self, id: Id, l: &Type, r: &Type) -> Checked<bool> {
-        if (*l == Type::Str || l.is_unknown()) && *r == Type::Time {
+        if (*l == Type::Str || l.is_unknown()) && matches!(r, Type::Time | Type::Location) {
             return Ok(true);
         }
         if r.is_map() {
