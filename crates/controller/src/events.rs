@@ -149,8 +149,8 @@ impl Events {
         let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let hash = fnv(FNV_OFFSET, key.namespace.bytes().chain(key.name.bytes()));
         let lane = (hash % LANES as u64) as usize;
-        if let Some(Err(error)) = lanes.get(lane).map(|lane| lane.try_send(record)) {
-            warn!(%error, "Event dropped");
+        if lanes.get(lane).is_some_and(|lane| lane.try_send(record).is_err()) {
+            warn!("Event dropped: too many wait to be sent, or the process ends");
         }
     }
 

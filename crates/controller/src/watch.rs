@@ -202,7 +202,7 @@ fn failed(ctx: &Context, kind: Kind, error: &watcher::Error) {
             "The API server does not serve this kind; will look again"
         ),
         _ => {
-            warn!(kind = kind.name(), error = %crate::calls::chain(error), "Not allowed to read this kind; will try again")
+            warn!(kind = kind.name(), error = %crate::calls::chain(error), "Not allowed to read this kind; will try again");
         }
     }
     set(ctx, kind, state);

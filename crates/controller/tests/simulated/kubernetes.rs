@@ -406,7 +406,11 @@ impl Kubernetes {
 
     async fn answer(self, client: String, request: Request<kube::client::Body>) -> Result<Response<Body>, Down> {
         let (parts, body) = request.into_parts();
-        let body = body.collect().await.map(|b| b.to_bytes()).unwrap_or_default();
+        let body = body
+            .collect()
+            .await
+            .map(http_body_util::Collected::to_bytes)
+            .unwrap_or_default();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         tokio::time::sleep(LATENCY).await;
         let path = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();

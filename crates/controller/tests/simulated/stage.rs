@@ -22,10 +22,13 @@ use crate::{
     workloads::{self, Pods},
 };
 
+/// By a word of the query: from when on which answer is given.
+type Script = BTreeMap<String, Vec<(u64, String)>>;
+
 /// What Prometheus answers, by query and time.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    answers: Arc<Mutex<BTreeMap<String, Vec<(u64, String)>>>>,
+    answers: Arc<Mutex<Script>>,
     asked: Arc<Mutex<Vec<(u128, String)>>>,
 }
 
@@ -67,7 +70,7 @@ impl HttpTransport for Transport {
         let answer = answers
             .iter()
             .find(|(word, _)| query.contains(*word))
-            .and_then(|(_, list)| list.iter().filter(|(at, _)| u128::from(*at) <= now).next_back());
+            .and_then(|(_, list)| list.iter().rfind(|(at, _)| u128::from(*at) <= now));
         let Some((_, answer)) = answer.filter(|(_, answer)| answer != "down") else {
             return Err(TransportError::Connect {
                 address: "prometheus:9090".into(),
