@@ -40,11 +40,12 @@ impl References for Named<'_> {
 pub(crate) fn problem(world: &World) -> Option<String> {
     let rollout = &world.rollout;
     let name = rollout.metadata.name.as_deref().unwrap_or_default();
-    if let Err(error) = validate::validate_rollout(&rollout.spec, name) {
-        return Some(error.to_string());
-    }
+    // First what no correction of details would help with.
     if let Some((path, what)) = validate::unsupported_fields(&rollout.spec).into_iter().next() {
         return Some(not_yet(&path, &what));
+    }
+    if let Err(error) = validate::validate_rollout(&rollout.spec, name) {
+        return Some(error.to_string());
     }
     if let Some(problem) = services_missing(&rollout.spec) {
         return Some(problem);

@@ -148,12 +148,12 @@ impl Seen {
     /// Whether a Rollout, as stored, is in that state. [`None`] when it cannot be told from the Rollout.
     pub fn holds(&self, rollout: &Value) -> Option<bool> {
         let status = &rollout["status"];
-        Some(match self {
+        // A status that speaks of an older spec says nothing about what was asked for since.
+        let generation = rollout["metadata"]["generation"].to_string();
+        let is_current = status["observedGeneration"].as_str() == Some(generation.as_str());
+        let holds = match self {
             Self::Phase(phase) if phase == "Healthy" => {
-                status["phase"] == "Healthy"
-                    && status["stableRS"] == status["currentPodHash"]
-                    && status["observedGeneration"].as_str()
-                        == Some(rollout["metadata"]["generation"].to_string().as_str())
+                status["phase"] == "Healthy" && status["stableRS"] == status["currentPodHash"]
             }
             Self::Phase(phase) => status["phase"] == phase.as_str(),
             Self::PausedAt(step) => {
@@ -167,6 +167,7 @@ impl Seen {
                     .any(|c| c["type"] == kind.as_str() && c["status"] == word.as_str())
             }),
             Self::Other(_) => return None,
-        })
+        };
+        Some(is_current && holds)
     }
 }

@@ -272,14 +272,18 @@ fn validate_step(canary: &CanaryStrategy, step: &CanaryStep, path: &str) -> Resu
         ));
     }
     if let Some(pause) = &step.pause {
-        // What cannot be read is -1 for upstream.
-        let seconds = pause.seconds().unwrap_or(Some(-1)).unwrap_or(0);
-        if seconds < 0 {
-            return Err(FieldError::invalid(
-                format!("{path}.pause.duration"),
-                seconds,
-                "Duration needs to be greater than 0",
-            ));
+        let refused = |seconds: i64, more: &str| {
+            let text = format!("Duration needs to be greater than 0{more}");
+            Err(FieldError::invalid(format!("{path}.pause.duration"), seconds, text))
+        };
+        match pause.seconds() {
+            Ok(seconds) => {
+                if let Some(seconds) = seconds.filter(|s| *s < 0) {
+                    return refused(seconds, "");
+                }
+            }
+            // What cannot be read is -1 for upstream, which does not say what was written.
+            Err(problem) => return refused(-1, &format!(": {problem}")),
         }
     }
     if step.set_canary_scale.is_some() && canary.traffic_routing.is_none() {
