@@ -48,6 +48,8 @@ pub(crate) fn rollout(replicas: i64, canary: Value) -> Value {
                 "spec": {"terminationGracePeriodSeconds": 10, "containers": [{
                     "name": "app", "image": "demo:v1",
                     "ports": [{"name": "http", "containerPort": 8080}],
+                    // As long as the gateway may still send requests to a pod on its way out.
+                    "lifecycle": {"preStop": {"sleep": {"seconds": 2}}},
                     "readinessProbe": {"httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 1},
                 }]},
             },

@@ -16,8 +16,6 @@ use crate::world::World;
 pub(crate) const NAMESPACE: &str = "argo-rollouts";
 /// Its Deployment and its ServiceAccount.
 pub(crate) const NAME: &str = "serin";
-/// Its Lease.
-pub(crate) const LEASE: &str = "argo-rollouts-controller-lock";
 
 /// `deploy/` of this checkout.
 pub(crate) fn deploy_folder() -> PathBuf {

@@ -109,7 +109,7 @@ fn start(cli: &Cli, tests: Vec<Test>) -> Result<Count> {
         options.crds = vec![install::deploy_folder().join("crds")];
         options.node_settings.serin = Some(serin);
         // A controller that was killed is started again quickly, whatever the number of kills.
-        options.node_settings.crash_backoff = Duration::from_millis(300);
+        options.node_settings.crash_backoff = Duration::from_millis(20);
         let cluster = Cluster::start(options).await.context("the cluster did not start")?;
         let world = World::new(cluster).await?;
         let count = run(&world, tests, cli.at_once).await;

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use kube::runtime::{
     WatchStreamExt,
+    utils::Backoff,
     watcher::{self, Event},
 };
 use serde_json::Value;
@@ -138,6 +139,21 @@ fn version(object: &Value) -> u64 {
     text.parse().unwrap_or(0)
 }
 
+/// Pause between attempts to reach the API server: short, tests wait for its return.
+struct Steady;
+
+impl Iterator for Steady {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::from_millis(300))
+    }
+}
+
+impl Backoff for Steady {
+    fn reset(&mut self) {}
+}
+
 /// A running recorder; it ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Recorder {
@@ -157,7 +173,7 @@ impl Recorder {
             let (api, seen, tell) = (world.api(kind, namespace), Arc::clone(&seen), Arc::clone(&tell));
             tasks.spawn(async move {
                 let mut events = watcher::watcher(api, watcher::Config::default())
-                    .default_backoff()
+                    .backoff(Steady)
                     .boxed();
                 while let Some(event) = events.next().await {
                     let (object, gone) = match event {
@@ -188,6 +204,11 @@ impl Recorder {
             changed,
             _tasks: tasks,
         }
+    }
+
+    /// Whether objects of that kind are seen.
+    pub(crate) fn sees(kind: &str) -> bool {
+        KINDS.contains(&kind)
     }
 
     /// What was seen so far.

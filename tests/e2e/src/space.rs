@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use serde::Serialize;
 use serde_json::{Value, json};
 use serin_cluster::load::{Load, LoadOptions};
 
@@ -55,13 +56,9 @@ impl Space {
 
     /// Sends a merge patch.
     pub(crate) async fn merge(&self, kind: &str, name: &str, subresource: Option<&str>, body: &Value) -> Result<()> {
-        let api = self.world.api(kind, &self.namespace);
-        let (params, patch) = (PatchParams::default(), Patch::Merge(body));
-        match subresource {
-            Some(sub) => api.patch_subresource(sub, name, &params, &patch).await.map(drop),
-            None => api.patch(name, &params, &patch).await.map(drop),
-        }
-        .with_context(|| format!("patch {kind} {name} {} with {body}", subresource.unwrap_or_default()))
+        self.send(kind, name, subresource, &Patch::Merge(body))
+            .await
+            .with_context(|| format!("patch {kind} {name} {} with {body}", subresource.unwrap_or_default()))
     }
 
     /// Sends a JSON patch.
@@ -72,14 +69,37 @@ impl Space {
         subresource: Option<&str>,
         body: &Value,
     ) -> Result<()> {
-        let api = self.world.api(kind, &self.namespace);
         let patch: json_patch::Patch = serde_json::from_value(body.clone())?;
-        let (params, patch) = (PatchParams::default(), Patch::Json::<()>(patch));
-        match subresource {
-            Some(sub) => api.patch_subresource(sub, name, &params, &patch).await.map(drop),
-            None => api.patch(name, &params, &patch).await.map(drop),
+        self.send(kind, name, subresource, &Patch::Json::<Value>(patch))
+            .await
+            .with_context(|| format!("patch {kind} {name} with {body}"))
+    }
+
+    /// Sends a patch and waits until the recorder has seen what came of it: what is waited for next is not older.
+    async fn send(
+        &self,
+        kind: &str,
+        name: &str,
+        subresource: Option<&str>,
+        patch: &Patch<impl Serialize + std::fmt::Debug>,
+    ) -> Result<()> {
+        let api = self.world.api(kind, &self.namespace);
+        let params = PatchParams::default();
+        let answer = match subresource {
+            // A scale is another object, but its version is that of the one that it scales.
+            Some(sub) => api.patch_subresource(sub, name, &params, patch).await?,
+            None => api.patch(name, &params, patch).await?,
+        };
+        if Recorder::sees(kind) {
+            let written = version(&answer.metadata.resource_version.unwrap_or_default());
+            let what = format!("{kind} {name} as it was patched");
+            let is_there = |s: &Seen| {
+                let seen = s.get(kind, name)["metadata"]["resourceVersion"].as_str()?;
+                (version(seen) >= written).then_some(())
+            };
+            self.until(&what, SOON, is_there).await?;
         }
-        .with_context(|| format!("patch {kind} {name} with {body}"))
+        Ok(())
     }
 
     /// Patches the Rollout's status, as the kubectl plugin does.
@@ -195,6 +215,10 @@ impl Space {
             .find(|rs| rs["metadata"]["labels"]["rollouts-pod-template-hash"] == hash)?;
         set["spec"]["replicas"].as_i64()
     }
+}
+
+fn version(text: &str) -> u64 {
+    text.parse().unwrap_or(0)
 }
 
 /// Whether the controller has seen the newest spec.

@@ -275,8 +275,16 @@ pub struct Known {
     pub recording: String,
     /// Aspect.
     pub aspect: String,
-    /// What Serin does, exactly.
+    /// What Serin does, exactly; one entry for each form that was seen.
+    #[serde(default)]
     pub ours: Vec<String>,
+    /// Instead of `ours`: this ReplicaSet is scaled in other hops, from the same count to the same count. How many pods
+    /// were ready between two passes is the cluster's pace and an input like any other.
+    #[serde(default)]
+    pub hops: Option<String>,
+    /// Where it is seen: `cluster` (the real one); everywhere when it is not said.
+    #[serde(default)]
+    pub ground: Option<String>,
     /// Where in the recording: file and line or time.
     pub at: String,
     /// Section of the compatibility map or number in the recordings' README.
@@ -287,7 +295,68 @@ pub struct Known {
 
 /// Whether a difference is the known one.
 pub fn is_known(known: &Known, recording: &str, difference: &Difference) -> bool {
-    known.recording == recording && known.aspect == difference.aspect && known.ours == difference.ours
+    known.recording == recording
+        && known.aspect == difference.aspect
+        && match &known.hops {
+            Some(set) => join_hops(&difference.ours, set) == join_hops(&difference.recorded, set),
+            None => known.ours == difference.ours,
+        }
+}
+
+/// Scalings of a ReplicaSet that go on in the same direction are joined to one: in events where only scalings stand
+/// between them, and in lists of counts.
+fn join_hops(list: &[String], set: &str) -> Vec<String> {
+    let mut joined: Vec<String> = Vec::new();
+    for entry in list {
+        if let Some(hop) = Hop::of(entry, set) {
+            let scalings = joined.iter().rposition(|e| !e.contains(" ScalingReplicaSet: "));
+            let begin = scalings.map_or(0, |i| i + 1);
+            let before = joined[begin..].iter().rposition(|e| Hop::of(e, set).is_some());
+            if let Some(i) = before.map(|i| i + begin)
+                && let Some(last) = Hop::of(&joined[i], set)
+                && last.to == hop.from
+                && last.is_down() == hop.is_down()
+            {
+                joined[i] = format!("{} from {} to {}", last.start, last.from, hop.to);
+                continue;
+            }
+        } else if let (Ok(next), [.., a, b]) = (entry.parse::<i64>(), joined.as_slice())
+            && let (Ok(a), Ok(b)) = (a.parse::<i64>(), b.parse::<i64>())
+            && (a > b) == (b > next)
+            && a != b
+            && b != next
+        {
+            joined.pop();
+        }
+        joined.push(entry.clone());
+    }
+    joined
+}
+
+/// `… ReplicaSet demo-5d8 (revision 1) from 4 to 3`.
+struct Hop<'a> {
+    start: &'a str,
+    from: i64,
+    to: i64,
+}
+
+impl<'a> Hop<'a> {
+    fn of(event: &'a str, set: &str) -> Option<Self> {
+        if !event.contains(&format!(" ReplicaSet {set} (revision ")) {
+            return None;
+        }
+        let (start, counts) = event.rsplit_once(" from ")?;
+        let (from, to) = counts.split_once(" to ")?;
+        Some(Self {
+            start,
+            from: from.parse().ok()?,
+            to: to.parse().ok()?,
+        })
+    }
+
+    fn is_down(&self) -> bool {
+        self.to < self.from
+    }
 }
 
 /// A difference for people: the two lists without what they have in common at both ends.
@@ -304,7 +373,12 @@ pub fn describe(difference: &Difference) -> String {
         (ours, theirs) = (x, y);
     }
     let list = |l: &[String]| l.iter().map(|e| format!("\n    {e}")).collect::<String>();
-    format!("{}\n  ours{}\n  recorded{}", difference.aspect, list(ours), list(theirs))
+    format!(
+        "{}\n  ours{}\n  recorded{}",
+        difference.aspect,
+        list(ours),
+        list(theirs)
+    )
 }
 
 /// The list of known differences, `differences.json` beside this crate.
@@ -336,6 +410,21 @@ mod tests {
         assert!(is_saved(&list("P H"), &list("P D P H")));
         assert!(!is_saved(&list("P D"), &list("P D H")));
         assert!(!is_saved(&list("P X H"), &list("P H")));
+    }
+
+    #[test]
+    fn hops_of_the_same_direction_are_one_and_nothing_else_is() {
+        let event = |set: &str, from: i64, to: i64| {
+            let way = if to < from { "down" } else { "up" };
+            format!("Normal ScalingReplicaSet: Scaled {way} ReplicaSet {set} (revision 1) from {from} to {to}")
+        };
+        let two = [event("a", 4, 3), event("b", 0, 1), event("a", 3, 1)];
+        assert_eq!(join_hops(&two, "a"), [event("a", 4, 1), event("b", 0, 1)]);
+        let parted = [event("a", 4, 3), "Normal RolloutPaused: x".to_owned(), event("a", 3, 1)];
+        assert_eq!(join_hops(&parted, "a"), parted);
+        let back = [event("a", 4, 3), event("a", 3, 4)];
+        assert_eq!(join_hops(&back, "a"), back);
+        assert_eq!(join_hops(&list("0 5 4 2 4 5"), "a"), list("0 5 2 5"));
     }
 
     #[test]

@@ -16,9 +16,12 @@ pub(super) fn tests(round: usize) -> Vec<Test> {
     if round > 0 {
         return Vec::new();
     }
-    let test = |name: &str, run: fn(World) -> LocalBoxFuture<'static, Result<String>>| Test::new(Stage::Before, name, run);
+    let test =
+        |name: &str, run: fn(World) -> LocalBoxFuture<'static, Result<String>>| Test::new(Stage::Before, name, run);
     vec![
-        test("plain kubectl apply takes the shipped resource definitions", |w| Box::pin(applied(w))),
+        test("plain kubectl apply takes the shipped resource definitions", |w| {
+            Box::pin(applied(w))
+        }),
         test("the API server finds nothing wrong with the definitions", |w| {
             Box::pin(async move {
                 let count = resources::definitions_are_served(&w.client).await?;
@@ -72,11 +75,30 @@ async fn namespace(world: &World, name: &str) -> Result<String> {
 
 async fn applied(world: World) -> Result<String> {
     let folder = root().join("deploy/crds");
-    let path = folder.to_str().context("a folder's name that is no text")?;
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(&folder)? {
+        let path = entry?.path();
+        if path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().ends_with("-crd.yaml"))
+        {
+            files.push(path.to_str().context("a file's name that is no text")?.to_owned());
+        }
+    }
+    let arguments: Vec<&str> = ["apply"]
+        .into_iter()
+        .chain(files.iter().flat_map(|f| ["-f", f.as_str()]))
+        .collect();
     let begin = now();
     // The definitions are there from the start of the cluster; client-side apply takes them over.
-    let said = world.cluster.kubectl(&["apply", "-f", path]).await?;
-    let count = said.lines().filter(|line| line.starts_with("customresourcedefinition.")).count();
+    let said = world.cluster.kubectl(&arguments).await?;
+    let count = said
+        .lines()
+        .filter(|line| line.starts_with("customresourcedefinition."))
+        .count();
     anyhow::ensure!(count == 5, "kubectl said: {said}");
-    Ok(format!("{count} definitions in {:.1} s", (now() - begin).as_seconds_f64()))
+    Ok(format!(
+        "{count} definitions in {:.1} s",
+        (now() - begin).as_seconds_f64()
+    ))
 }

@@ -39,7 +39,9 @@ pub(super) fn tests(round: usize) -> Vec<Test> {
 async fn one(world: &World, namespace: &str, mistake: &Mistake) -> Result<String> {
     let space = Space::new(world, namespace).await?;
     let steps = json!([{"setWeight": 50}, {"pause": {}}]);
-    space.create(app::behind_the_gateway(namespace, 2, steps, json!({}))).await?;
+    space
+        .create(app::behind_the_gateway(namespace, 2, steps, json!({})))
+        .await?;
     space.healthy(SOON).await?;
     let stable = space.current();
     let pods = |seen: &Seen| -> BTreeSet<String> {
@@ -56,7 +58,9 @@ async fn one(world: &World, namespace: &str, mistake: &Mistake) -> Result<String
     (mistake.make)(&space).await?;
     let what = format!("a message with {:?}", mistake.says);
     let fits = |text: &String| mistake.says.iter().all(|part| text.contains(part));
-    let found = space.until(&what, Duration::from_secs(60), |s| said(s).into_iter().find(fits)).await;
+    let found = space
+        .until(&what, Duration::from_secs(60), |s| said(s).into_iter().find(fits))
+        .await;
     let message = match found {
         Ok(message) => message,
         Err(error) => {
@@ -119,7 +123,11 @@ async fn measure(space: &Space, change_metric: Value, args: Value) -> Result<()>
     });
     json_patch::merge(&mut metric, &change_metric);
     space.create([app::template("check", args, metric)]).await?;
-    change(space, json!({"steps": [{"analysis": {"templates": [{"templateName": "check"}]}}]})).await
+    change(
+        space,
+        json!({"steps": [{"analysis": {"templates": [{"templateName": "check"}]}}]}),
+    )
+    .await
 }
 
 fn mistakes() -> Vec<Mistake> {
@@ -140,7 +148,11 @@ fn mistakes() -> Vec<Mistake> {
             what: "Prometheus cannot be reached",
             make: |s| {
                 let provider = json!({"prometheus": {"address": "http://127.0.0.1:1"}});
-                Box::pin(measure(s, json!({"consecutiveErrorLimit": 0, "provider": provider}), json!([])))
+                Box::pin(measure(
+                    s,
+                    json!({"consecutiveErrorLimit": 0, "provider": provider}),
+                    json!([]),
+                ))
             },
             says: &["http://127.0.0.1:1"],
         },
@@ -148,7 +160,13 @@ fn mistakes() -> Vec<Mistake> {
             what: "a Service that does not select the Rollout's pods",
             make: |s| {
                 Box::pin(async move {
-                    s.merge("Service", CANARY, None, &json!({"spec": {"selector": {"app": "other"}}})).await?;
+                    s.merge(
+                        "Service",
+                        CANARY,
+                        None,
+                        &json!({"spec": {"selector": {"app": "other"}}}),
+                    )
+                    .await?;
                     s.set_image("demo:v2").await
                 })
             },
@@ -172,7 +190,8 @@ fn mistakes() -> Vec<Mistake> {
             make: |s| {
                 Box::pin(async move {
                     let rules = json!([{"backendRefs": [{"name": app::STABLE, "port": 80}]}]);
-                    s.merge("HTTPRoute", NAME, None, &json!({"spec": {"rules": rules}})).await?;
+                    s.merge("HTTPRoute", NAME, None, &json!({"spec": {"rules": rules}}))
+                        .await?;
                     s.set_image("demo:v2").await
                 })
             },
@@ -209,7 +228,8 @@ fn mistakes() -> Vec<Mistake> {
             make: |s| {
                 Box::pin(async move {
                     let strategy = json!({"canary": null, "blueGreen": {"activeService": app::STABLE}});
-                    s.merge("Rollout", NAME, None, &json!({"spec": {"strategy": strategy}})).await
+                    s.merge("Rollout", NAME, None, &json!({"spec": {"strategy": strategy}}))
+                        .await
                 })
             },
             says: &["blueGreen", "not supported yet"],
@@ -218,20 +238,27 @@ fn mistakes() -> Vec<Mistake> {
             what: "a step that is not there yet (setHeaderRoute)",
             make: |s| {
                 let header = json!({"setHeaderRoute": {"name": "h", "match": [{"headerName": "x", "headerValue": {"exact": "y"}}]}});
-                Box::pin(change(s, json!({"steps": [header]})))
+                let router = json!({"managedRoutes": [{"name": "h"}]});
+                Box::pin(change(s, json!({"steps": [header], "trafficRouting": router})))
             },
             says: &["setHeaderRoute", "not supported yet"],
         },
         Mistake {
             what: "a duration that is none",
-            make: |s| Box::pin(change(s, json!({"steps": [{"setWeight": 50}, {"pause": {"duration": "10 minutes"}}]}))),
+            make: |s| {
+                Box::pin(change(
+                    s,
+                    json!({"steps": [{"setWeight": 50}, {"pause": {"duration": "10 minutes"}}]}),
+                ))
+            },
             says: &["duration", "10 minutes"],
         },
         Mistake {
             what: "an image that cannot be pulled",
             make: |s| {
                 Box::pin(async move {
-                    s.merge("Rollout", NAME, None, &json!({"spec": {"progressDeadlineSeconds": 3}})).await?;
+                    s.merge("Rollout", NAME, None, &json!({"spec": {"progressDeadlineSeconds": 3}}))
+                        .await?;
                     s.set_image("demo:does-not-exist").await
                 })
             },

@@ -1,26 +1,41 @@
 //! All tests.
 
 mod aborts;
+mod audit;
+mod contention;
 mod definitions;
+mod field;
 pub(crate) mod gate;
 mod mistakes;
+mod observability;
+mod outages;
 mod plugin;
+mod quiet;
 mod recordings;
 mod release;
 mod resources;
+mod restarts;
 mod revisions;
 
 use crate::runner::Test;
 
 /// Every test, in the order in which they begin: long ones first. `round` keeps repetitions apart.
 pub(crate) fn all(round: usize) -> Vec<Test> {
-    let mut all = Vec::new();
-    all.extend(definitions::tests(round));
-    all.extend(release::tests(round));
-    all.extend(recordings::tests(round));
-    all.extend(aborts::tests(round));
-    all.extend(revisions::tests(round));
-    all.extend(plugin::tests(round));
-    all.extend(mistakes::tests(round));
-    all
+    let suites = [
+        definitions::tests,
+        quiet::tests,
+        release::tests,
+        field::tests,
+        recordings::tests,
+        aborts::tests,
+        revisions::tests,
+        plugin::tests,
+        observability::tests,
+        mistakes::tests,
+        contention::tests,
+        restarts::tests,
+        outages::tests,
+        audit::tests,
+    ];
+    suites.into_iter().flat_map(|tests| tests(round)).collect()
 }

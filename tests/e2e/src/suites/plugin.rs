@@ -42,11 +42,20 @@ async fn call(space: &Space, state: &str, args: &[&str], nth: usize) -> Result<u
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let lines: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let wanted = json!(args);
-    let mut fitting = lines.iter().filter(|l| l["state"] == state && l["args"] == wanted && l["exit"] == 0);
-    let line = fitting.nth(nth).with_context(|| format!("no recorded call {args:?} in state {state}"))?;
+    let mut fitting = lines
+        .iter()
+        .filter(|l| l["state"] == state && l["args"] == wanted && l["exit"] == 0);
+    let line = fitting
+        .nth(nth)
+        .with_context(|| format!("no recorded call {args:?} in state {state}"))?;
     let recorded = format!("/namespaces/p-{state}/");
     let mut sent = 0;
-    for request in line["requests"].as_array().into_iter().flatten().filter(|r| r["method"] != "GET") {
+    for request in line["requests"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|r| r["method"] != "GET")
+    {
         let path = request["path"].as_str().context("a request without a path")?;
         ensure!(path.contains(&recorded), "{path} is not in the recorded namespace");
         let path = path.replace(&recorded, &format!("/namespaces/{}/", space.namespace));
@@ -82,12 +91,23 @@ async fn abort_retry_promote(world: &World, namespace: &str) -> Result<String> {
 
     sent += call(&space, "paused", &["abort", NAME], 0).await?;
     space.phase("Degraded", SOON).await?;
-    space.until("no canary pod after the abort", SOON, |s| (Space::wanted(s, &new) == Some(0)).then_some(())).await?;
+    space
+        .until("no canary pod after the abort", SOON, |s| {
+            (Space::wanted(s, &new) == Some(0)).then_some(())
+        })
+        .await?;
     {
         let seen = space.recorder.seen();
         let status = seen.status();
-        ensure!(status["abort"] == true && status["currentStepIndex"] == 0, "status {status}");
-        ensure!(status["message"] == "RolloutAborted: Rollout aborted update to revision 2", "message {}", status["message"]);
+        ensure!(
+            status["abort"] == true && status["currentStepIndex"] == 0,
+            "status {status}"
+        );
+        ensure!(
+            status["message"] == "RolloutAborted: Rollout aborted update to revision 2",
+            "message {}",
+            status["message"]
+        );
         ensure!(status["stableRS"] == old.as_str(), "stable is {}", status["stableRS"]);
     }
     // Said twice it changes nothing.
@@ -99,16 +119,29 @@ async fn abort_retry_promote(world: &World, namespace: &str) -> Result<String> {
 
     sent += call(&space, "paused", &["promote", NAME], 0).await?;
     space.paused_at(3, SOON).await?;
-    ensure!(Space::wanted(&space.recorder.seen(), &new) == Some(2), "not half of the pods are new at 50%");
+    ensure!(
+        Space::wanted(&space.recorder.seen(), &new) == Some(2),
+        "not half of the pods are new at 50%"
+    );
 
     sent += call(&space, "paused-full", &["promote", NAME, "--full"], 0).await?;
     space.healthy(SOON).await?;
-    space.event("RolloutCompleted", "Full promotion requested", SOON).await?;
+    space
+        .event("RolloutCompleted", "Full promotion requested", SOON)
+        .await?;
     let what = "all pods are of the new revision";
-    space.until(what, SOON, |s| (Space::wanted(s, &new) == Some(4) && Space::wanted(s, &old) == Some(0)).then_some(())).await?;
+    space
+        .until(what, SOON, |s| {
+            (Space::wanted(s, &new) == Some(4) && Space::wanted(s, &old) == Some(0)).then_some(())
+        })
+        .await?;
     // Fully promoted there is nothing to abort.
     sent += call(&space, "healthy", &["abort", NAME], 0).await?;
-    space.until("the abort of a finished release is taken back", SOON, |s| (s.status()["abort"] != true).then_some(())).await?;
+    space
+        .until("the abort of a finished release is taken back", SOON, |s| {
+            (s.status()["abort"] != true).then_some(())
+        })
+        .await?;
     space.healthy(SOON).await?;
     Ok(format!("{sent} recorded requests"))
 }
@@ -118,25 +151,39 @@ async fn skip(world: &World, namespace: &str) -> Result<String> {
     let mut sent = 0;
     space.set_image("demo:v2").await?;
     space.paused_at(1, SOON).await?;
-    sent += call(&space, "paused-skip-current", &["promote", NAME, "--skip-current-step"], 0).await?;
+    sent += call(
+        &space,
+        "paused-skip-current",
+        &["promote", NAME, "--skip-current-step"],
+        0,
+    )
+    .await?;
     space.paused_at(3, SOON).await?;
     sent += call(&space, "paused-skip-all", &["promote", NAME, "--skip-all-steps"], 0).await?;
     space.healthy(SOON).await?;
 
-    space.release("demo:v3", json!([{"name": "READY", "value": "false"}])).await?;
+    space
+        .release("demo:v3", json!([{"name": "READY", "value": "false"}]))
+        .await?;
     let (what, third) = ("a canary pod of revision 3", "3");
     space
         .until(what, SOON, |s| {
             let sets = s.all("ReplicaSet");
-            let set = sets.into_iter().find(|rs| rs["metadata"]["annotations"]["rollout.argoproj.io/revision"] == third)?;
+            let set = sets
+                .into_iter()
+                .find(|rs| rs["metadata"]["annotations"]["rollout.argoproj.io/revision"] == third)?;
             (set["status"]["replicas"] == 1).then_some(())
         })
         .await?;
-    ensure!(space.recorder.seen().status()["currentStepIndex"] == 0, "the weight's step ended without a ready pod");
+    ensure!(
+        space.recorder.seen().status()["currentStepIndex"] == 0,
+        "the weight's step ended without a ready pod"
+    );
     sent += call(&space, "weight-step", &["promote", NAME], 0).await?;
     space.paused_at(1, SOON).await?;
-    space.set_image("demo:v2").await?;
+    // A release that can never end is left by going back.
     space.release("demo:v2", json!([])).await?;
+    space.healthy(SOON).await?;
     Ok(format!("{sent} recorded requests"))
 }
 
@@ -162,9 +209,14 @@ async fn pause_undo(world: &World, namespace: &str) -> Result<String> {
     let body = {
         let seen = space.recorder.seen();
         let sets = seen.all("ReplicaSet");
-        let set = sets.iter().find(|rs| rs["metadata"]["annotations"]["rollout.argoproj.io/revision"] == "1");
+        let set = sets
+            .iter()
+            .find(|rs| rs["metadata"]["annotations"]["rollout.argoproj.io/revision"] == "1");
         let mut template = set.context("no ReplicaSet of revision 1")?["spec"]["template"].clone();
-        template["metadata"]["labels"].as_object_mut().context("no labels")?.remove("rollouts-pod-template-hash");
+        template["metadata"]["labels"]
+            .as_object_mut()
+            .context("no labels")?
+            .remove("rollouts-pod-template-hash");
         json!([{"op": "replace", "path": "/spec/template", "value": template}])
     };
     space.json_patch("Rollout", NAME, None, &body).await?;
@@ -175,6 +227,8 @@ async fn pause_undo(world: &World, namespace: &str) -> Result<String> {
         let revision = &s.rollout()["metadata"]["annotations"]["rollout.argoproj.io/revision"];
         (revision == "3").then_some(())
     };
-    space.until("the old revision has number 3", SOON, seen_revision).await?;
+    space
+        .until("the old revision has number 3", SOON, seen_revision)
+        .await?;
     Ok(format!("{} recorded requests", sent + 1))
 }

@@ -35,10 +35,15 @@ fn rollouts() -> ApiResource {
 ///
 /// # Errors
 /// One is refused, is not structural, or is not served in time.
-pub async fn definitions_are_served(client: &Client) -> Result<usize> {
+pub(super) async fn definitions_are_served(client: &Client) -> Result<usize> {
     let crds = Api::<DynamicObject>::all_with(
         client.clone(),
-        &resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions"),
+        &resource(
+            "apiextensions.k8s.io",
+            "v1",
+            "CustomResourceDefinition",
+            "customresourcedefinitions",
+        ),
     );
     let all = crd::all();
     for definition in &all {
@@ -75,7 +80,9 @@ fn lines(text: &str) -> Result<Vec<Value>> {
 }
 
 fn text<'a>(line: &'a Value, field: &str) -> Result<&'a str> {
-    line[field].as_str().with_context(|| format!("{field} is missing in a recorded line"))
+    line[field]
+        .as_str()
+        .with_context(|| format!("{field} is missing in a recorded line"))
 }
 
 fn rollout(name: &str, spec: &Value) -> Result<DynamicObject> {
@@ -92,8 +99,9 @@ fn rollout(name: &str, spec: &Value) -> Result<DynamicObject> {
 ///
 /// # Errors
 /// All lines that differ.
-pub async fn stored_objects_hash_as_recorded(client: &Client, namespace: &str) -> Result<usize> {
-    let plain = json!({"metadata": {"labels": {"app": "demo"}}, "spec": {"containers": [{"name": "app", "image": "demo:v1"}]}});
+pub(super) async fn stored_objects_hash_as_recorded(client: &Client, namespace: &str) -> Result<usize> {
+    let plain =
+        json!({"metadata": {"labels": {"app": "demo"}}, "spec": {"containers": [{"name": "app", "image": "demo:v1"}]}});
     let rollouts = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &rollouts());
     let deployments = Api::<DynamicObject>::namespaced_with(
         client.clone(),
@@ -108,14 +116,19 @@ pub async fn stored_objects_hash_as_recorded(client: &Client, namespace: &str) -
         let template = if kind == "steps" { &plain } else { &vector["submitted"] };
         let mut spec = json!({"replicas": 0, "selector": {"matchLabels": {"app": "demo"}}, "template": template});
         let stored = if kind == "workloadRef" {
-            let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec});
-            let stored = deployments.create(&PostParams::default(), &serde_json::from_value(object)?).await;
+            let object =
+                json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec});
+            let stored = deployments
+                .create(&PostParams::default(), &serde_json::from_value(object)?)
+                .await;
             deployments.delete(&name, &DeleteParams::background()).await.ok();
             stored
         } else {
             spec["strategy"] = match vector["strategy"].as_str() {
                 Some("blueGreen") => json!({"blueGreen": {"activeService": "active"}}),
-                _ => json!({"canary": {"steps": if kind == "steps" { vector["submitted"].clone() } else { Value::Null }}}),
+                _ => {
+                    json!({"canary": {"steps": if kind == "steps" { vector["submitted"].clone() } else { Value::Null }}})
+                }
             };
             let stored = rollouts.create(&PostParams::default(), &rollout(&name, &spec)?).await;
             rollouts.delete(&name, &DeleteParams::default()).await.ok();
@@ -129,7 +142,10 @@ pub async fn stored_objects_hash_as_recorded(client: &Client, namespace: &str) -
             }
         };
         if kind == "workloadRef" && stored["spec"]["template"] != vector["stored"] {
-            wrong.push(format!("{kind} {}: stored {}", vector["name"], stored["spec"]["template"]));
+            wrong.push(format!(
+                "{kind} {}: stored {}",
+                vector["name"], stored["spec"]["template"]
+            ));
         }
         let template = pod_template_hash(&PodTemplate(stored["spec"]["template"].clone()), None);
         let mut hashes = vec![(template, text(vector, "podTemplateHash")?)];
@@ -143,7 +159,13 @@ pub async fn stored_objects_hash_as_recorded(client: &Client, namespace: &str) -
             }
         }
     }
-    ensure!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), vectors.len(), wrong.join("\n"));
+    ensure!(
+        wrong.is_empty(),
+        "{} of {} differ:\n{}",
+        wrong.len(),
+        vectors.len(),
+        wrong.join("\n")
+    );
     Ok(vectors.len())
 }
 
@@ -152,7 +174,7 @@ pub async fn stored_objects_hash_as_recorded(client: &Client, namespace: &str) -
 ///
 /// # Errors
 /// All lines that differ.
-pub async fn recorded_refusals_are_refused(client: &Client, namespace: &str) -> Result<(usize, usize)> {
+pub(super) async fn recorded_refusals_are_refused(client: &Client, namespace: &str) -> Result<(usize, usize)> {
     let rollouts = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &rollouts());
     let usual = json!({
         "replicas": 0,
@@ -166,7 +188,10 @@ pub async fn recorded_refusals_are_refused(client: &Client, namespace: &str) -> 
         let mut spec: Map<String, Value> = usual.as_object().cloned().unwrap_or_default();
         spec.extend(line["spec"].as_object().cloned().unwrap_or_default());
         // Our label and service names do not matter here: nothing looks at them.
-        let params = PostParams { dry_run: true, ..PostParams::default() };
+        let params = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
         let answer = rollouts.create(&params, &rollout(name, &Value::Object(spec))?).await;
         let ours = match answer {
             Ok(_) => None,
@@ -174,7 +199,9 @@ pub async fn recorded_refusals_are_refused(client: &Client, namespace: &str) -> 
             Err(other) => return Err(other.into()),
         };
         refused += usize::from(ours.is_some());
-        let recorded = line.get("refused").map(|r| (r["code"].as_u64().unwrap_or(0), r["message"].as_str().unwrap_or("")));
+        let recorded = line
+            .get("refused")
+            .map(|r| (r["code"].as_u64().unwrap_or(0), r["message"].as_str().unwrap_or("")));
         let equal = match (&ours, recorded) {
             (None, None) => true,
             (Some((code, message)), Some(recorded)) => (*code, message.as_str()) == recorded,
@@ -184,7 +211,13 @@ pub async fn recorded_refusals_are_refused(client: &Client, namespace: &str) -> 
             wrong.push(format!("{name}: {ours:?}, recorded {recorded:?}"));
         }
     }
-    ensure!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), lines.len(), wrong.join("\n"));
+    ensure!(
+        wrong.is_empty(),
+        "{} of {} differ:\n{}",
+        wrong.len(),
+        lines.len(),
+        wrong.join("\n")
+    );
     Ok((refused, lines.len()))
 }
 
@@ -192,7 +225,7 @@ pub async fn recorded_refusals_are_refused(client: &Client, namespace: &str) -> 
 ///
 /// # Errors
 /// What is not so.
-pub async fn rollouts_have_their_subresources(client: &Client, namespace: &str) -> Result<()> {
+pub(super) async fn rollouts_have_their_subresources(client: &Client, namespace: &str) -> Result<()> {
     let rollouts = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &rollouts());
     let spec = json!({
         "replicas": 1,
@@ -205,12 +238,19 @@ pub async fn rollouts_have_their_subresources(client: &Client, namespace: &str) 
     let merge = |patch: Value| Patch::Merge(patch);
     let params = PatchParams::default();
     let other = merge(json!({"spec": {"selector": {"matchLabels": {"app": "other"}}}}));
-    let refused = rollouts.patch(name, &params, &other).await.err().context("the selector could be changed")?;
+    let refused = rollouts
+        .patch(name, &params, &other)
+        .await
+        .err()
+        .context("the selector could be changed")?;
     ensure!(refused.to_string().contains(".spec.selector is immutable"), "{refused}");
 
     let status = merge(json!({"status": {"HPAReplicas": 3, "selector": "app=demo", "phase": "Healthy"}}));
     let ignored = rollouts.patch(name, &params, &status).await?;
-    ensure!(ignored.data.get("status").is_none(), "the status was written with the object");
+    ensure!(
+        ignored.data.get("status").is_none(),
+        "the status was written with the object"
+    );
     rollouts.patch_status(name, &params, &status).await?;
     let scale = rollouts.get_scale(name).await?;
     let seen = (
@@ -219,10 +259,18 @@ pub async fn rollouts_have_their_subresources(client: &Client, namespace: &str) 
         scale.status.as_ref().and_then(|s| s.selector.as_deref()),
     );
     ensure!(seen == (Some(1), Some(3), Some("app=demo")), "scale says {seen:?}");
-    rollouts.patch_scale(name, &params, &merge(json!({"spec": {"replicas": 4}}))).await?;
-    ensure!(rollouts.get(name).await?.data["spec"]["replicas"] == 4, "scaling did not reach spec.replicas");
+    rollouts
+        .patch_scale(name, &params, &merge(json!({"spec": {"replicas": 4}})))
+        .await?;
+    ensure!(
+        rollouts.get(name).await?.data["spec"]["replicas"] == 4,
+        "scaling did not reach spec.replicas"
+    );
     rollouts.delete(name, &DeleteParams::default()).await?;
-    ensure!(rollouts.list(&ListParams::default()).await?.items.is_empty(), "Rollouts of another test are left");
+    ensure!(
+        rollouts.list(&ListParams::default()).await?.items.is_empty(),
+        "Rollouts of another test are left"
+    );
     Ok(())
 }
 
@@ -231,7 +279,7 @@ pub async fn rollouts_have_their_subresources(client: &Client, namespace: &str) 
 ///
 /// # Errors
 /// The first object that is refused, and its file.
-pub async fn examples_are_accepted(client: &Client, namespace: &str, folder: &Path) -> Result<usize> {
+pub(super) async fn examples_are_accepted(client: &Client, namespace: &str, folder: &Path) -> Result<usize> {
     let mut count = 0;
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -242,7 +290,9 @@ pub async fn examples_are_accepted(client: &Client, namespace: &str, folder: &Pa
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
-                count += accepted(client, namespace, &path).await.with_context(|| path.display().to_string())?;
+                count += accepted(client, namespace, &path)
+                    .await
+                    .with_context(|| path.display().to_string())?;
             }
         }
     }
@@ -254,7 +304,10 @@ async fn accepted(client: &Client, namespace: &str, path: &Path) -> Result<usize
     let mut count = 0;
     for document in documents.iter().filter(|d| d.is_object()) {
         // Not an object of any cluster.
-        if document["apiVersion"].as_str().is_some_and(|v| v.starts_with("kustomize.")) {
+        if document["apiVersion"]
+            .as_str()
+            .is_some_and(|v| v.starts_with("kustomize."))
+        {
             continue;
         }
         let (group, version) = match text(document, "apiVersion")?.split_once('/') {
