@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
 
-use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::api::PostParams;
@@ -65,7 +65,7 @@ fn objects() -> Vec<Value> {
 /// Makes the gateway's objects and says how to start it.
 pub(crate) async fn prepare(client: &kube::Client, program: &Path, files: &Files) -> Result<Recipe> {
     manifests::apply(client, &objects()).await?;
-    let token = service_account_token(client, NAMESPACE, "traefik").await?;
+    let token = service_account_token(client, NAMESPACE, "traefik", None).await?;
     let provider = "--providers.kubernetesgateway";
     Ok(Recipe {
         program: program.to_owned(),
@@ -108,11 +108,23 @@ pub(crate) async fn programmed(client: &kube::Client) -> Result<(), String> {
     }
 }
 
-/// A token of a ServiceAccount for a day, the API server's longest without extension.
-pub(crate) async fn service_account_token(client: &kube::Client, namespace: &str, name: &str) -> Result<String> {
+/// A token of a ServiceAccount for a day, the API server's longest without extension. Bound to a pod (name and UID) it ends
+/// with the pod, and the audit log names the pod with every request.
+pub(crate) async fn service_account_token(
+    client: &kube::Client,
+    namespace: &str,
+    name: &str,
+    pod: Option<(&str, &str)>,
+) -> Result<String> {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let mut request = TokenRequest::default();
     request.spec.expiration_seconds = Some(86_400);
+    request.spec.bound_object_ref = pod.map(|(name, uid)| BoundObjectReference {
+        api_version: Some("v1".into()),
+        kind: Some("Pod".into()),
+        name: Some(name.into()),
+        uid: Some(uid.into()),
+    });
     let action = format!("get a token of ServiceAccount `{namespace}/{name}`");
     answer(
         action,

@@ -411,7 +411,8 @@ async fn controller(
     let namespace = pod.metadata.namespace.clone().unwrap_or_default();
     let name = pod.metadata.name.clone().unwrap_or_default();
     let account = spec.service_account_name.as_deref().unwrap_or("default");
-    let token = gateway::service_account_token(&context.client, &namespace, account)
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    let token = gateway::service_account_token(&context.client, &namespace, account, Some((&name, &uid)))
         .await
         .map_err(|e| e.to_string())?;
     let folder = context.dir.join("pods");
