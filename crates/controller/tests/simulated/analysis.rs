@@ -22,7 +22,7 @@ fn template(name: &str, count: u32) -> Value {
 /// A canary whose analysis turns bad in its third second. Returns all that was asked and said.
 async fn an_analysis_turns_bad() -> (Stage, String) {
     let stage = Stage::new("s-abort");
-    stage.metrics.set("demo_error_rate", 0, "[0.001]");
+    stage.metrics.set("demo_error_rate", 0, json!([0.001]));
     stage.create("analysistemplates", template("gate", 30));
     let analysis = json!({"templates": [{"templateName": "gate"}]});
     let steps = json!([{"setWeight": 25}, {"analysis": analysis}, {"setWeight": 50}, {"pause": {"duration": "1s"}}]);
@@ -31,7 +31,7 @@ async fn an_analysis_turns_bad() -> (Stage, String) {
     stage.until_phase("demo", "Healthy", 30).await;
     stage.at(5000).await;
     stage.set_image("demo", "demo:v2");
-    stage.metrics.set("demo_error_rate", 8500, "[0.5]");
+    stage.metrics.set("demo_error_rate", 8500, json!([0.5]));
     stage.until_phase("demo", "Degraded", 60).await;
     stage.settle(40_000).await;
     controller.stop().await;

@@ -66,6 +66,12 @@ const SERVED: [Served; 13] = [
     Served("leases", "Lease", "/apis/coordination.k8s.io/v1", true, false),
 ];
 
+/// The plural of a kind that is served.
+pub fn plural_of(kind: &str) -> &'static str {
+    let served = SERVED.iter().find(|served| served.1 == kind);
+    served.unwrap_or_else(|| panic!("{kind} is not served here")).0
+}
+
 /// Plural, namespace, name.
 pub type Id = (String, String, String);
 

@@ -12,5 +12,6 @@ mod election;
 mod faults;
 mod gateway;
 mod kubernetes;
+mod recordings;
 mod stage;
 mod workloads;

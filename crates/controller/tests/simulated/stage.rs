@@ -22,8 +22,8 @@ use crate::{
     workloads::{self, Pods},
 };
 
-/// By a word of the query: from when on which answer is given.
-type Script = BTreeMap<String, Vec<(u64, String)>>;
+/// By a word of the address or query: from when on which answer is given.
+type Script = BTreeMap<String, Vec<(u128, Value)>>;
 
 /// What Prometheus answers, by query and time.
 #[derive(Clone, Debug, Default)]
@@ -33,15 +33,15 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// From `at` milliseconds on, queries that contain `word` are answered with these values (`[]` is an empty vector;
-    /// `down` refuses the connection).
-    pub fn set(&self, word: &str, at: u64, answer: &str) {
+    /// From `at` milliseconds on, queries whose address or text contains `word` are answered with this: a list is a
+    /// vector, a number a scalar, `{"!": 503}` a status, null a refused connection.
+    pub fn set(&self, word: &str, at: u128, answer: Value) {
         self.answers
             .lock()
             .unwrap()
             .entry(word.to_owned())
             .or_default()
-            .push((at, answer.to_owned()));
+            .push((at, answer));
     }
 
     /// Every query so far.
@@ -70,24 +70,41 @@ impl HttpTransport for Transport {
         let answer = answers
             .iter()
             .find(|(word, _)| query.contains(*word))
-            .and_then(|(_, list)| list.iter().rfind(|(at, _)| u128::from(*at) <= now));
-        let Some((_, answer)) = answer.filter(|(_, answer)| answer != "down") else {
-            return Err(TransportError::Connect {
-                address: "prometheus:9090".into(),
-                reason: "connection refused".into(),
-            });
+            .and_then(|(_, list)| list.iter().rfind(|(at, _)| *at <= now));
+        let (kind, result) = match answer.map(|(_, answer)| answer) {
+            None | Some(Value::Null) => {
+                return Err(TransportError::Connect {
+                    address: request.url,
+                    reason: "connection refused".into(),
+                });
+            }
+            Some(Value::Object(failure)) => {
+                let status = failure.get("!").and_then(Value::as_u64).unwrap_or(500);
+                return Ok(HttpResponse {
+                    status: u16::try_from(status).unwrap_or(500),
+                    body: Vec::new(),
+                });
+            }
+            Some(Value::Array(values)) => {
+                let series: Vec<Value> = values
+                    .iter()
+                    .map(|v| json!({"metric": {}, "value": [0, number(v)]}))
+                    .collect();
+                ("vector", Value::Array(series))
+            }
+            Some(scalar) => ("scalar", json!([0, number(scalar)])),
         };
-        let values: Vec<f64> = serde_json::from_str(answer).expect("a list of numbers");
-        let result: Vec<Value> = values
-            .iter()
-            .map(|v| json!({"metric": {}, "value": [0, v.to_string()]}))
-            .collect();
-        let body = json!({"status": "success", "data": {"resultType": "vector", "result": result}});
+        let body = json!({"status": "success", "data": {"resultType": kind, "result": result}});
         Ok(HttpResponse {
             status: 200,
             body: body.to_string().into_bytes(),
         })
     }
+}
+
+/// A number as Prometheus writes it.
+fn number(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// A running controller.
