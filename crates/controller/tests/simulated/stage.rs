@@ -73,8 +73,9 @@ impl HttpTransport for Transport {
             .and_then(|(_, list)| list.iter().rfind(|(at, _)| *at <= now));
         let (kind, result) = match answer.map(|(_, answer)| answer) {
             None | Some(Value::Null) => {
+                let host = request.url.split('/').nth(2).unwrap_or_default().to_owned();
                 return Err(TransportError::Connect {
-                    address: request.url,
+                    address: host,
                     reason: "connection refused".into(),
                 });
             }

@@ -18,6 +18,8 @@ pub struct Pods {
     pub ready_after: Duration,
     /// The same for tags that contain `slow`; pods of tags that contain `bad` never get ready.
     pub slow_after: Duration,
+    /// Between the pods that one scaling starts: a cluster under load starts them one after the other.
+    pub stagger: Duration,
 }
 
 impl Default for Pods {
@@ -25,6 +27,7 @@ impl Default for Pods {
         Self {
             ready_after: Duration::from_millis(150),
             slow_after: Duration::from_millis(1500),
+            stagger: Duration::ZERO,
         }
     }
 }
@@ -104,14 +107,15 @@ impl Workloads {
         let wanted = set.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1) as usize;
         let image = text(set, "/spec/template/spec/containers/0/image");
         let tag = image.rsplit_once(':').map_or("", |(_, tag)| tag);
-        let ready_at = match tag {
+        let ready_after = match tag {
             tag if tag.contains("bad") => None,
-            tag if tag.contains("slow") => Some(now + self.behaviour.slow_after),
-            _ => Some(now + self.behaviour.ready_after),
+            tag if tag.contains("slow") => Some(self.behaviour.slow_after),
+            _ => Some(self.behaviour.ready_after),
         };
         let pods = self.pods.entry(id.clone()).or_default();
-        while pods.len() < wanted {
+        for nth in 0..u32::try_from(wanted.saturating_sub(pods.len())).unwrap_or(0) {
             self.made += 1;
+            let ready_at = ready_after.map(|after| now + after + self.behaviour.stagger * nth);
             pods.push(Pod {
                 name: format!("{}-{:05}", id.2, self.made),
                 ready_at,
