@@ -17,6 +17,9 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// of this manager alone (`managedFieldsManagers`).
 pub const FIELD_MANAGER: &str = "rollouts-controller";
 
+/// The API server's words about a JSON patch that does not fit the object as it is now.
+const PATCH_REJECTED: &str = "the server rejected our request due to an error in our request";
+
 /// Why a request did not do what it should.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
@@ -226,8 +229,11 @@ impl Calls {
             )
             .await;
         match answer {
-            // The API server answers a failed `test` with 422.
-            Err(Refusal::Refused { code: 422, message }) if format == Format::Json && message.contains("test") => {
+            // A failed `test` is answered with 422 and, from a real API server, nothing that says so: an object that is
+            // invalid would be answered with what is wrong with it.
+            Err(Refusal::Refused { code: 422, message })
+                if format == Format::Json && (message.contains("test") || message == PATCH_REJECTED) =>
+            {
                 Err(Refusal::Conflict(target.describe()))
             }
             other => other,
