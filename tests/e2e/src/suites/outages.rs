@@ -128,6 +128,8 @@ async fn api_server(world: &World, namespace: &str) -> Result<String> {
     let begin = serin_cluster::now();
     space.healthy(Duration::from_secs(120)).await?;
     let seconds = (serin_cluster::now() - begin).as_seconds_f64();
+    let zero = |s: &Seen| s.weights(NAME, app::CANARY).last().filter(|(_, w)| *w == 0).map(drop);
+    space.until("all weight on the new stable revision", SOON, zero).await?;
     let report = load.stop();
     ensure!(
         report.failures().is_empty(),

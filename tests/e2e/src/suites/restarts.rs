@@ -61,11 +61,9 @@ async fn hand_over(world: &World, namespace: &str) -> Result<String> {
     space.healthy(SOON).await?;
     let old = leader(world).await?;
     let begin = serin_cluster::now();
-    world
-        .cluster
-        .nodes()
-        .signal(install::NAMESPACE, &old, Signal::Term)
-        .await?;
+    // SIGTERM, as every pod gets it that is deleted.
+    let pods = world.api("Pod", install::NAMESPACE);
+    pods.delete(&old, &kube::api::DeleteParams::default()).await?;
     space.set_image("demo:v2").await?;
     space.paused_at(1, Duration::from_secs(10)).await?;
     let first = audit_log::read(world)?
@@ -115,6 +113,10 @@ async fn killed(world: &World, namespace: &str) -> Result<String> {
             .await?;
         let at = space.recorder.seen().status()["currentStepIndex"].as_i64();
         ensure!(at == Some(step), "step {step} was over before it was seen: {at:?}");
+        if step == 5 {
+            // What a person ends must be there.
+            space.paused_at(5, SOON).await?;
+        }
         kills += kill_all(world).await?;
         if step == 5 {
             space.status(json!({"pauseConditions": null})).await?;
@@ -247,6 +249,8 @@ async fn frozen(world: &World, namespace: &str) -> Result<String> {
     let new = result?;
     for space in &spaces {
         space.healthy(Duration::from_secs(60)).await?;
+        let zero = |s: &Seen| s.weights(NAME, app::CANARY).last().filter(|(_, w)| *w == 0).map(drop);
+        space.until("all weight on the new stable revision", SOON, zero).await?;
         let weights: Vec<i64> = space
             .recorder
             .seen()
