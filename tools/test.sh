@@ -159,6 +159,14 @@ parts() {
 }
 suite parts check parts
 
+# The shipped recording rules, by Prometheus' own tool: it comes with the package that the cluster's Prometheus is from.
+rules() {
+  local promtool
+  promtool="$(sed -n 's/.*"prometheus": "\(.*\)prometheus",.*/\1promtool/p' "$logs/fetch.log")"
+  "$promtool" test rules analysis-templates/tests/recording-rules_test.yaml
+}
+suite recording-rules check rules
+
 if [ -n "$long" ]; then
   export PROPTEST_CASES="${PROPTEST_CASES:-5000}"
 fi
