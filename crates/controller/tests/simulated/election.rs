@@ -9,7 +9,7 @@ fn holder(stage: &Stage) -> String {
         .cluster
         .get("leases", "argo-rollouts", "argo-rollouts-controller-lock")
         .unwrap_or_default();
-    crate::kubernetes::text(&lease, "/spec/holderIdentity").to_owned()
+    crate::objects::text(&lease, "/spec/holderIdentity").to_owned()
 }
 
 /// Writes of one controller, leases apart.

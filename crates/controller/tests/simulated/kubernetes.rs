@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::SecondsFormat;
 use futures::{FutureExt, future::BoxFuture};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
@@ -23,10 +23,16 @@ use serde_json::{Value, json};
 use serin_controller::Clock;
 use tokio::{sync::watch, time::Instant};
 
-/// One kind that is served: plural, kind, path prefix, namespaced, status subresource.
-struct Served(&'static str, &'static str, &'static str, bool, bool);
+use crate::{
+    objects::{decode, json_patch, merge, text},
+    requests::{Path, Watch},
+};
 
-const SERVED: [Served; 13] = [
+/// One kind that is served: plural, kind, path prefix, namespaced, status subresource.
+pub struct Served(pub &'static str, pub &'static str, pub &'static str, pub bool, pub bool);
+
+/// What is served.
+pub const SERVED: [Served; 13] = [
     Served("rollouts", "Rollout", "/apis/argoproj.io/v1alpha1", true, true),
     Served("analysisruns", "AnalysisRun", "/apis/argoproj.io/v1alpha1", true, false),
     Served(
@@ -665,7 +671,7 @@ impl std::error::Error for Down {}
 
 /// Status code, reason, message.
 #[derive(Debug)]
-pub struct Refused(u16, &'static str, String);
+pub struct Refused(pub u16, pub &'static str, pub String);
 
 enum Answer {
     Object(u16, Value),
@@ -700,175 +706,6 @@ impl tower::Service<Request<kube::client::Body>> for Service {
     }
 }
 
-struct Path {
-    plural: &'static str,
-    namespace: String,
-    name: Option<String>,
-    subresource: Option<String>,
-}
-
-impl Path {
-    fn parse(path: &str) -> Option<Self> {
-        let rest = |prefix| path.strip_prefix(prefix).and_then(|r: &str| r.strip_prefix('/'));
-        SERVED.iter().find_map(|Served(plural, _, prefix, ..)| {
-            let parts: Vec<&str> = rest(*prefix)?.split('/').collect();
-            let (namespace, parts) = match parts.as_slice() {
-                ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, rest),
-                rest => ("", rest),
-            };
-            (parts.first() == Some(plural)).then(|| Self {
-                plural,
-                namespace: namespace.to_owned(),
-                name: parts.get(1).map(ToString::to_string),
-                subresource: parts.get(2).map(ToString::to_string),
-            })
-        })
-    }
-}
-
-struct Watch {
-    plural: &'static str,
-    namespace: String,
-    selector: Option<String>,
-    from: u64,
-    timeout: Duration,
-}
-
-impl Watch {
-    fn of(path: &Path, query: &BTreeMap<String, String>) -> Self {
-        Self {
-            plural: path.plural,
-            namespace: path.namespace.clone(),
-            selector: query.get("labelSelector").cloned(),
-            from: query.get("resourceVersion").and_then(|v| v.parse().ok()).unwrap_or(0),
-            timeout: Duration::from_secs(query.get("timeoutSeconds").and_then(|v| v.parse().ok()).unwrap_or(290)),
-        }
-    }
-
-    fn wants(&self, id: &Id, object: &Value) -> bool {
-        if id.0 != self.plural || !self.namespace.is_empty() && id.1 != self.namespace {
-            return false;
-        }
-        let label = |key: &str| {
-            object
-                .pointer("/metadata/labels")
-                .and_then(|l| l.get(key))
-                .and_then(Value::as_str)
-        };
-        self.selector.iter().flat_map(|s| s.split(',')).all(|term| {
-            match (term.strip_prefix('!'), term.split_once('=')) {
-                (Some(key), _) => label(key).is_none(),
-                (None, Some((key, value))) => label(key) == Some(value),
-                (None, None) => label(term).is_some(),
-            }
-        })
-    }
-
-    fn line(&self, version: &Version) -> Option<String> {
-        let wanted = |object: &Option<Value>| object.as_ref().filter(|o| self.wants(&version.id, o)).cloned();
-        let (kind, mut object) = match (wanted(&version.old), wanted(&version.object)) {
-            (None, None) => return None,
-            (None, Some(new)) => ("ADDED", new),
-            (Some(_), Some(new)) => ("MODIFIED", new),
-            (Some(old), None) => ("DELETED", old),
-        };
-        object["metadata"]["resourceVersion"] = json!(version.version.to_string());
-        Some(format!("{}\n", json!({"type": kind, "object": object})))
-    }
-}
-
 fn id(plural: &str, namespace: &str, name: &str) -> Id {
     (plural.to_owned(), namespace.to_owned(), name.to_owned())
-}
-
-/// A text in an object, empty without one.
-pub fn text<'a>(object: &'a Value, path: &str) -> &'a str {
-    object.pointer(path).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// RFC 7386.
-pub fn merge(target: &mut Value, patch: &Value) {
-    let Some(patch) = patch.as_object() else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    for (key, value) in patch {
-        if value.is_null() {
-            target.as_object_mut().unwrap().remove(key);
-        } else {
-            merge(&mut target[key], value);
-        }
-    }
-}
-
-/// RFC 6902, the operations that people and Serin use.
-fn json_patch(target: &mut Value, patch: &Value) -> Result<(), Refused> {
-    let invalid = |message: String| Refused(422, "Invalid", message);
-    for operation in patch.as_array().into_iter().flatten() {
-        let path = text(operation, "/path");
-        let value = operation.get("value").cloned().unwrap_or_default();
-        let (parent, key) = path
-            .rsplit_once('/')
-            .ok_or_else(|| invalid(format!("bad path {path}")))?;
-        let key = key.replace("~1", "/").replace("~0", "~");
-        match text(operation, "/op") {
-            "test" => {
-                if target.pointer(path) != Some(&value) {
-                    return Err(invalid(format!("testing value {path} failed")));
-                }
-            }
-            op @ ("add" | "replace" | "remove") => {
-                let parent = target
-                    .pointer_mut(parent)
-                    .ok_or_else(|| invalid(format!("no {parent}")))?;
-                match parent {
-                    Value::Object(map) if op == "remove" => {
-                        map.remove(&key);
-                    }
-                    Value::Object(map) => {
-                        map.insert(key, value);
-                    }
-                    Value::Array(list) => match (op, key.parse::<usize>()) {
-                        ("add", _) if key == "-" => list.push(value),
-                        ("add", Ok(i)) => list.insert(i, value),
-                        ("replace", Ok(i)) => list[i] = value,
-                        ("remove", Ok(i)) => {
-                            list.remove(i);
-                        }
-                        _ => return Err(invalid(format!("bad index {key}"))),
-                    },
-                    _ => return Err(invalid(format!("nothing below {path}"))),
-                }
-            }
-            other => return Err(invalid(format!("operation {other} is not known here"))),
-        }
-    }
-    Ok(())
-}
-
-/// Percent decoding, enough for selectors.
-fn decode(text: &str) -> String {
-    let mut out = Vec::new();
-    let mut bytes = text.bytes();
-    while let Some(b) = bytes.next() {
-        match b {
-            b'%' => {
-                let hex: String = bytes.by_ref().take(2).map(char::from).collect();
-                out.push(u8::from_str_radix(&hex, 16).unwrap_or(b'?'));
-            }
-            b'+' => out.push(b' '),
-            b => out.push(b),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-/// A timestamp of an object.
-pub fn time(object: &Value, path: &str) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc3339(text(object, path))
-        .ok()
-        .map(|t| t.with_timezone(&Utc))
 }

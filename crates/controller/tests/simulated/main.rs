@@ -12,6 +12,8 @@ mod election;
 mod faults;
 mod gateway;
 mod kubernetes;
+mod objects;
 mod recordings;
+mod requests;
 mod stage;
 mod workloads;

@@ -18,7 +18,8 @@ use serin_providers::{HttpRequest, HttpResponse, HttpTransport, ProviderSettings
 use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 
 use crate::{
-    kubernetes::{Asked, Kubernetes, text},
+    kubernetes::{Asked, Kubernetes},
+    objects::text,
     workloads::{self, Pods},
 };
 

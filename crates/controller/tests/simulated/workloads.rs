@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::kubernetes::{Id, Kubernetes, text};
+use crate::{
+    kubernetes::{Id, Kubernetes},
+    objects::text,
+};
 
 /// How long a controller takes to notice a change.
 const NOTICE: Duration = Duration::from_millis(5);
