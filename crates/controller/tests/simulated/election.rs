@@ -1,6 +1,10 @@
 //! Leader election: who works, and who does not.
 
 use serde_json::json;
+use serin_controller::{
+    calls::{Format, Refusal, Target},
+    kinds::Kind,
+};
 
 use crate::{canary::rollout, stage::Stage};
 
@@ -89,4 +93,29 @@ async fn a_stolen_lease_ends_the_work_at_the_next_renewal() {
     stage.create("rollouts", rollout("demo", 1, json!({})));
     stage.settle(5000).await;
     assert_eq!(writes_of(&stage, "first"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_write_leaves_the_process_after_the_renew_deadline_whoever_asks() {
+    let stage = Stage::new("s-late");
+    stage.create("rollouts", rollout("demo", 1, json!({})));
+    let controller = stage.start_candidate("first");
+    stage.until_phase("demo", "Healthy", 30).await;
+    // As after SIGSTOP: the deadline passes while a plan is being carried out.
+    let calls = &controller.context.calls;
+    calls.gate().open_until(tokio::time::Instant::now());
+    let before = stage.cluster.asked().len();
+    let target = Target {
+        kind: Kind::Rollout,
+        namespace: "s-late",
+        name: "demo",
+    };
+    let late = calls
+        .patch(target, None, Format::Merge, &json!({"spec": {"paused": true}}))
+        .await;
+    assert_eq!(late, Err(Refusal::NotLeading));
+    assert_eq!(calls.delete(target, "uid", "1").await, Err(Refusal::NotLeading));
+    assert_eq!(calls.create(target, &json!({})).await, Err(Refusal::NotLeading));
+    assert_eq!(calls.create_event("s-late", &json!({})).await, Err(Refusal::NotLeading));
+    assert_eq!(stage.cluster.asked().len(), before, "nothing was even sent");
 }
