@@ -83,10 +83,10 @@ async fn prometheus(world: &World, namespace: &str) -> Result<String> {
             |s| (s.status()["phase"] == "Degraded").then(|| (serin_cluster::now(), s.status()["message"].to_string())),
         )
         .await;
-    let held = (
-        step(&patient.recorder.seen()),
-        patient.recorder.seen().status()["abort"].clone(),
-    );
+    let held = {
+        let seen = patient.recorder.seen();
+        (step(&seen), seen.status()["abort"].clone())
+    };
     world.cluster.start_component(Component::Prometheus).await?;
     let (at, message) = aborted?;
     let lasted = (at - begin).as_seconds_f64();
