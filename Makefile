@@ -6,8 +6,6 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 OUT := $(or $(CARGO_TARGET_DIR),target)
-# One selection of packages wherever release binaries are built: another one would mean other features and a second build.
-RELEASE := --release --package serin --package serin-demo
 
 .PHONY: help build test test-long demo cluster lint deny crds fmt clean need
 
@@ -28,7 +26,7 @@ demo: need ## play three releases on a real cluster (FAULT=none: without their f
 	@tools/demo.sh
 
 cluster: need ## keep a test cluster with Serin's resource definitions running until Ctrl-C
-	cargo build --package serin-cluster --package serin
+	cargo build --workspace --bin serin-cluster --bin serin
 	@exec $(OUT)/debug/serin-cluster up --crds deploy/crds --serin $(OUT)/debug/serin
 
 lint: need ## check formatting and clippy's warnings

@@ -5,18 +5,17 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-out="${CARGO_TARGET_DIR:-target}/release"
-# One selection of packages in both calls: another one would mean other features and a second build.
-packages=(--release --package serin --package serin-demo)
+out="${CARGO_TARGET_DIR:-target}"
 
 echo "Building the demo and Serin (minutes the first time, seconds afterwards)"
-cargo build "${packages[@]}" --bin serin-demo
+# The program around it as the tests build it, so that both share the work; Serin itself as people run it.
+cargo build --workspace --bin serin-demo
 # The cluster's parts (Go, downloads) are fetched while cargo goes on: neither keeps two cores busy to its end.
-"$out/serin-demo" fetch &
+"$out/debug/serin-demo" fetch &
 fetch=$!
-cargo build "${packages[@]}" --bin serin || { kill "$fetch" 2>/dev/null; exit 2; }
+cargo build --release --bin serin || { kill "$fetch" 2>/dev/null; exit 2; }
 wait "$fetch"
 
 # The terminal's width, which a program can otherwise only learn by system calls.
 if [ -t 1 ] && [ -z "${COLUMNS:-}" ]; then COLUMNS=$(tput cols 2>/dev/null || echo 110); export COLUMNS; fi
-exec "$out/serin-demo" play --serin "$out/serin" --fault "${FAULT:-real}" ${KEEP:+--keep}
+exec "$out/debug/serin-demo" play --serin "$out/release/serin" --fault "${FAULT:-real}" ${KEEP:+--keep}
