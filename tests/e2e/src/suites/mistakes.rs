@@ -238,8 +238,7 @@ fn mistakes() -> Vec<Mistake> {
             what: "a step that is not there yet (setHeaderRoute)",
             make: |s| {
                 let header = json!({"setHeaderRoute": {"name": "h", "match": [{"headerName": "x", "headerValue": {"exact": "y"}}]}});
-                let router = json!({"managedRoutes": [{"name": "h"}]});
-                Box::pin(change(s, json!({"steps": [header], "trafficRouting": router})))
+                Box::pin(change(s, json!({"steps": [header]})))
             },
             says: &["setHeaderRoute", "not supported yet"],
         },

@@ -196,7 +196,21 @@ async fn pause_undo(world: &World, namespace: &str) -> Result<String> {
     sent += call(&space, "manual-pause", &["pause", NAME], 0).await?;
     let manual = |s: &crate::recorder::Seen| (s.status()["message"] == "manually paused").then_some(());
     space.until("manually paused", SOON, manual).await?;
+    // Ends the manual pause alone, in the recording too: the step's own pause begins anew, unless the controller came
+    // between the plugin's two patches.
     sent += call(&space, "manual-pause", &["promote", NAME], 0).await?;
+    let resumed = |s: &crate::recorder::Seen| {
+        let paused = |step| {
+            serin_recordings::Seen::PausedAt(step)
+                .holds(s.rollout())
+                .unwrap_or(false)
+        };
+        let step = [1, 3].into_iter().find(|step| paused(*step))?;
+        (s.status()["message"] == "CanaryPauseStep").then_some(step)
+    };
+    if space.until("not manually paused any more", SOON, resumed).await? == 1 {
+        sent += call(&space, "paused", &["promote", NAME], 0).await?;
+    }
     space.paused_at(3, SOON).await?;
     sent += call(&space, "paused", &["abort", NAME], 0).await?;
     space.phase("Degraded", SOON).await?;
