@@ -432,7 +432,8 @@ mod tests {
         for name in crate::names().unwrap() {
             let scenario = crate::Scenario::load(&name).unwrap();
             assert!(!scenario.script.is_empty(), "{name}");
-            assert!(scenario.recorded.aspects.contains_key("events"), "{name}");
+            let has_rollout = scenario.objects.iter().any(|o| o["kind"] == "Rollout");
+            assert_eq!(scenario.recorded.aspects.contains_key("events"), has_rollout, "{name}");
         }
     }
 }
