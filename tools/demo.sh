@@ -11,10 +11,13 @@ echo "Building the demo and Serin (minutes the first time, seconds afterwards)"
 # The program around it as the tests build it, so that both share the work; Serin itself as people run it.
 cargo build --workspace --bin serin-demo
 # The cluster's parts (Go, downloads) are fetched while cargo goes on: neither keeps two cores busy to its end.
-"$out/debug/serin-demo" fetch &
+# It has a process group of its own, to be ended with all that it started when something else goes wrong here.
+setsid "$out/debug/serin-demo" fetch &
 fetch=$!
-cargo build --release --bin serin || { kill "$fetch" 2>/dev/null; exit 2; }
-wait "$fetch"
+trap 'kill -- "-$fetch" 2>/dev/null || true' EXIT
+cargo build --release --bin serin
+wait "$fetch" || exit 2
+trap - EXIT
 
 # The terminal's width, which a program can otherwise only learn by system calls.
 if [ -t 1 ] && [ -z "${COLUMNS:-}" ]; then COLUMNS=$(tput cols 2>/dev/null || echo 110); export COLUMNS; fi

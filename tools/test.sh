@@ -140,9 +140,10 @@ suite counting check check_counting
 
 # The cluster's parts (Go, downloads) come while cargo builds and checks: neither keeps two cores busy to its end.
 build build-cluster cargo build --workspace --bin serin-cluster
-"$bin/serin-cluster" fetch >"$logs/fetch.log" &
+# They have a process group of their own, to be ended with all that they started when something else goes wrong here.
+setsid "$bin/serin-cluster" fetch >"$logs/fetch.log" &
 fetch=$!
-trap 'kill "$fetch" 2>/dev/null || true' EXIT
+trap 'kill -- "-$fetch" 2>/dev/null || true' EXIT
 
 suite fmt check cargo fmt --all --check
 suite clippy check cargo clippy --workspace --all-targets -- -D warnings
