@@ -44,7 +44,7 @@ impl Test {
             name: name.into(),
             stage,
             is_long: false,
-            limit: Duration::from_secs(240),
+            limit: Duration::from_secs(300),
             run: Box::new(move |world| Box::pin(run(world))),
         }
     }

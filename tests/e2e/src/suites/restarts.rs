@@ -92,9 +92,10 @@ async fn killed(world: &World, namespace: &str) -> Result<String> {
         {"pause": {}},
         {"setWeight": 100},
     ]);
+    // Four replicas: each weight asks for another pod, so that no step is over before it is seen.
     let count = steps.as_array().map_or(0, Vec::len) as i64;
     let more = json!({"scaleDownDelaySeconds": 2});
-    space.create(app::behind_the_gateway(namespace, 3, steps, more)).await?;
+    space.create(app::behind_the_gateway(namespace, 4, steps, more)).await?;
     space.healthy(SOON).await?;
     space.reachable(SOON).await?;
     let old = space.current();
@@ -146,8 +147,8 @@ async fn killed(world: &World, namespace: &str) -> Result<String> {
     for hash in [&old, &new] {
         let pods = pods_ever(&seen, hash);
         ensure!(
-            pods.len() == 3,
-            "{} pods of revision {hash} were made instead of 3",
+            pods.len() == 4,
+            "{} pods of revision {hash} were made instead of 4",
             pods.len()
         );
     }
