@@ -26,6 +26,8 @@ pub(crate) struct Request {
     pub(crate) code: u64,
     /// The controller's pod, to which its token is bound.
     pub(crate) pod: String,
+    /// What the API server said when it refused.
+    pub(crate) message: String,
     /// The body of a write.
     pub(crate) body: Value,
 }
@@ -46,6 +48,7 @@ impl Request {
             namespace: text(&object["namespace"]),
             name: text(&object["name"]),
             code: event["responseStatus"]["code"].as_u64().unwrap_or(0),
+            message: text(&event["responseStatus"]["message"]),
             pod: text(&event["user"]["extra"]["authentication.kubernetes.io/pod-name"][0]),
             body: event["requestObject"].clone(),
         })
