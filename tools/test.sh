@@ -145,7 +145,7 @@ setsid "$bin/serin-cluster" fetch >"$logs/fetch.log" &
 fetch=$!
 trap 'kill -- "-$fetch" 2>/dev/null || true' EXIT
 
-suite fmt check cargo fmt --all --check
+suite fmt check cargo fmt --all --check -- --color never
 suite clippy check cargo clippy --workspace --all-targets -- -D warnings
 build build-programs cargo build --workspace --bins
 build build-tests cargo test --workspace --no-run

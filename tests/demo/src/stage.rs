@@ -9,7 +9,7 @@ use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
-use serde_json::Value;
+use serde_json::{Value, json};
 use serin_cluster::load::{Load, LoadOptions};
 use serin_cluster::{Cluster, Inside, Options};
 
@@ -172,13 +172,17 @@ impl Stage {
         };
         let kubeconfig = self.cluster.outside_kubeconfig().display().to_string();
         let kubectl = format!("{} --kubeconfig {kubeconfig} -n {SHOP}", self.kubectl.display());
+        let container = "/spec/template/spec/containers/0";
+        // Without the fault that the last release brought.
+        let patch = json!([
+            {"op": "replace", "path": format!("{container}/image"), "value": "shop:v5"},
+            {"op": "replace", "path": format!("{container}/env"), "value": []},
+        ]);
         vec![
             ("look", format!("{kubectl} get rollouts,analysisruns,pods")),
             (
                 "release",
-                format!(
-                    "{kubectl} patch rollout {SHOP} --type json -p '[{{\"op\":\"replace\",\"path\":\"/spec/template/spec/containers/0/image\",\"value\":\"shop:v5\"}}]'"
-                ),
+                format!("{kubectl} patch rollout {SHOP} --type json -p '{patch}'"),
             ),
             ("use it", format!("curl -H 'Host: {HOST}' {}", url("gateway"))),
             ("prometheus", url("prometheus")),
