@@ -264,15 +264,7 @@ fn sum_up(page: Page, played: &[Played], good: bool) {
     page.heading("What happened");
     let mut rows = vec![
         [
-            "release",
-            "fault",
-            "should be",
-            "was",
-            "after",
-            "reached",
-            "requests",
-            "to it",
-            "failed",
+            "image", "fault", "wanted", "was", "after", "weight", "requests", "to it", "failed",
         ]
         .map(str::to_owned)
         .to_vec(),

@@ -7,8 +7,10 @@ use crate::timeline::{Line, Tone};
 
 const NARROWEST: usize = 72;
 const WIDEST: usize = 120;
-/// Width of `  123.4 s  [##########] 100 %  `.
-const INDENT: usize = 31;
+/// Terminals from this width on get a bar for the weight.
+const WIDE: usize = 100;
+/// `[##########] `
+const BAR: usize = 13;
 
 /// Where the timeline is written.
 #[derive(Clone, Copy, Debug)]
@@ -39,11 +41,25 @@ impl Page {
 
     /// The columns of a timeline.
     pub(crate) fn columns(self, version: &str) {
-        let left = format!("    time   traffic to {version}");
+        let left = match self.has_bar() {
+            true => format!("    time  traffic to {version}"),
+            false => format!("    time    {version}"),
+        };
+        let indent = self.indent();
         self.print(&format!(
             "{}\n",
-            self.paint("2", &format!("{left:<INDENT$}what happened"))
+            self.paint("2", &format!("{left:<indent$}what happened"))
         ));
+    }
+
+    fn has_bar(self) -> bool {
+        self.width >= WIDE
+    }
+
+    /// Where the words of a timeline begin.
+    fn indent(self) -> usize {
+        let bar = if self.has_bar() { BAR } else { 0 };
+        " 123.4 s  100 %  ".len() + bar
     }
 
     /// A paragraph.
@@ -53,15 +69,21 @@ impl Page {
 
     /// A line of the timeline, `seconds` after the release began, with the new version's share of traffic then.
     pub(crate) fn line(self, seconds: f64, weight: i64, line: &Line) {
-        let left = format!("{seconds:>6.1} s  [{}] {weight:>3} %  ", bar(weight));
+        let bar = if self.has_bar() {
+            format!("[{}] ", bar(weight))
+        } else {
+            String::new()
+        };
+        let left = format!("{seconds:>6.1} s  {bar}{weight:>3} %  ");
+        let indent = self.indent();
         let mut out = String::new();
         // Continuation lines hang below the text, deeper where the text itself is indented.
         let hang = line.text.len() - line.text.trim_start().len();
-        for (index, part) in wrap(&line.text, self.width - INDENT).iter().enumerate() {
+        for (index, part) in wrap(&line.text, self.width - indent).iter().enumerate() {
             let start = if index == 0 {
                 self.paint("2", &left)
             } else {
-                " ".repeat(INDENT + hang)
+                " ".repeat(indent + hang)
             };
             let colour = match line.tone {
                 Tone::Plain => "",

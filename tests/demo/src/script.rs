@@ -32,7 +32,7 @@ pub(crate) const RELEASES: [Release; 3] = [
     Release {
         image: "shop:v3",
         title: "one answer in twenty is a 500",
-        fault: "5 % errors",
+        fault: "5% errors",
         environment: &[("ERROR_RATE", "0.05")],
         should_be: Ending::Aborted,
         because_of: Some("canary-error-rate"),
@@ -40,7 +40,7 @@ pub(crate) const RELEASES: [Release; 3] = [
     Release {
         image: "shop:v4",
         title: "one answer in ten takes 0.8 s longer",
-        fault: "10 % slow",
+        fault: "10% slow",
         environment: &[("LATENCY_MS", "800"), ("LATENCY_SHARE", "0.1")],
         should_be: Ending::Aborted,
         because_of: Some("canary-latency-p99"),
@@ -55,7 +55,7 @@ impl Release {
         }
         Self {
             title: "its fault taken out",
-            fault: "taken out",
+            fault: "removed",
             environment: &[],
             ..self
         }

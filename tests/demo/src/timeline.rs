@@ -305,7 +305,7 @@ impl Timeline {
                     .and_then(|r| r["measurements"].as_array()?.last())
                     .map(|m| text(m, "value"));
                 let is_good = text(measurement, "phase") == "Successful";
-                let words = measured(object, metric, measurement, stable);
+                let words = measured(object, &self.version, metric, measurement, stable);
                 let (tone, mark) = if is_good {
                     (Tone::Good, "ok ")
                 } else {
@@ -356,15 +356,15 @@ fn describe(step: &Value) -> String {
     format!("{} {}", kind.map_or("", String::as_str), names.join(", "))
 }
 
-/// `error-rate   canary   4.82 %   stable   0.00 %   wanted < 0.50 %`
-fn measured(run: &Value, metric: &str, measurement: &Value, stable: Option<&str>) -> String {
+/// `error-rate   v3  4.82 %  stable  0.00 %  wanted < 0.50 %`
+fn measured(run: &Value, version: &str, metric: &str, measurement: &Value, stable: Option<&str>) -> String {
     let name = metric.trim_start_matches("canary-");
     let value = text(measurement, "value");
-    let figure = |value: &str| format!("{:>8}", figure(name, value));
-    let mut words = format!("{name:<12} canary {}", figure(value));
-    if value.is_empty() {
-        words = format!("{name:<12} {}", text(measurement, "message"));
-    }
+    let figure = |value: &str| format!("{:>7}", figure(name, value));
+    let mut words = match value {
+        "" => format!("{name:<11}  {}", text(measurement, "message")),
+        value => format!("{name:<11}  {version} {}", figure(value)),
+    };
     if let Some(stable) = stable {
         words = format!("{words}  stable {}", figure(stable));
     }
@@ -486,7 +486,7 @@ mod tests {
     fn an_abort_is_over_when_traffic_and_pods_are_back() {
         let mut timeline = begun();
         let lines = see(&mut timeline, &run("Failed", "[0.048]"));
-        let measured = "BAD error-rate   canary   4.80 %  stable   0.00 %  wanted < 0.50 %";
+        let measured = "BAD error-rate   v3  4.80 %  stable  0.00 %  wanted < 0.50 %";
         assert_eq!(lines, [measured, "AnalysisRun r: Failed, said so"]);
         let status = json!({"currentPodHash": "new", "abort": true, "phase": "Degraded", "message": "Aborted: x", "stableRS": "old"});
         assert_eq!(
@@ -503,7 +503,7 @@ mod tests {
         assert!(timeline.is_over());
         assert_eq!(timeline.failed_metric(), Some("canary-error-rate"));
         assert_eq!((timeline.weight(), timeline.highest()), (0, 5));
-        let why = "error-rate canary 4.80 % stable 0.00 % wanted < 0.50 %. Aborted: x";
+        let why = "error-rate v3 4.80 % stable 0.00 % wanted < 0.50 %. Aborted: x";
         assert_eq!(timeline.why(), why);
     }
 
