@@ -146,7 +146,7 @@ fetch=$!
 trap 'kill -- "-$fetch" 2>/dev/null || true' EXIT
 
 suite fmt check cargo fmt --all --check -- --color never
-suite clippy check cargo clippy --workspace --all-targets -- -D warnings
+suite clippy check cargo clippy --workspace --all-targets --keep-going -- -D warnings
 build build-programs cargo build --workspace --bins
 build build-tests cargo test --workspace --no-run
 
