@@ -31,7 +31,12 @@ pub(super) fn tests(round: usize) -> Vec<Test> {
 }
 
 /// A canary at 25% in its analysis, with some measurements taken.
-async fn measured(world: &World, namespace: &str, errors: Option<i64>) -> Result<(Space, serin_cluster::load::Load)> {
+async fn measured(
+    world: &World,
+    namespace: &str,
+    errors: Option<i64>,
+    delay: i64,
+) -> Result<(Space, serin_cluster::load::Load)> {
     let space = Space::new(world, namespace).await?;
     for name in ["http-error-rate", "http-latency-p99"] {
         let mut template = gate::template(name)?;
@@ -43,7 +48,7 @@ async fn measured(world: &World, namespace: &str, errors: Option<i64>) -> Result
         space.create([template]).await?;
     }
     let steps = json!([{"setWeight": 25}, {"analysis": gate::analysis(namespace, "3s", 5)}, {"setWeight": 60}]);
-    let more = json!({"scaleDownDelaySeconds": 1, "abortScaleDownDelaySeconds": 1});
+    let more = json!({"scaleDownDelaySeconds": delay, "abortScaleDownDelaySeconds": 1});
     space.create(app::behind_the_gateway(namespace, 2, steps, more)).await?;
     space.healthy(SOON).await?;
     space.reachable(SOON).await?;
@@ -72,7 +77,7 @@ fn step(seen: &Seen) -> Option<i64> {
 
 async fn prometheus(world: &World, namespace: &str) -> Result<String> {
     let (a, b) = (format!("{namespace}-a"), format!("{namespace}-b"));
-    let (first, second) = tokio::join!(measured(world, &a, None), measured(world, &b, Some(50)));
+    let (first, second) = tokio::join!(measured(world, &a, None, 1), measured(world, &b, Some(50), 1));
     let ((limited, load), (patient, other_load)) = (first?, second?);
     let begin = serin_cluster::now();
     world.cluster.stop_component(Component::Prometheus).await?;
@@ -119,17 +124,23 @@ async fn prometheus(world: &World, namespace: &str) -> Result<String> {
 }
 
 async fn api_server(world: &World, namespace: &str) -> Result<String> {
-    let (space, load) = measured(world, namespace, None).await?;
+    // The old pods are kept for longer than the gateway may take to watch again (its client waits up to half a minute).
+    let (space, load) = measured(world, namespace, None, 60).await?;
     world.cluster.kill_component(Component::ApiServer).await?;
     // The outage itself.
     tokio::time::sleep(Duration::from_secs(20)).await;
-    let back = world.cluster.start_component(Component::ApiServer).await;
-    back?;
+    world.cluster.start_component(Component::ApiServer).await?;
+    // Elsewhere the controller manager has lost its own lease, ended and been started again. This one has no lease and
+    // would go on with watches that wait for up to a minute.
+    world.cluster.kill_component(Component::ControllerManager).await?;
+    world.cluster.start_component(Component::ControllerManager).await?;
     let begin = serin_cluster::now();
     space.healthy(Duration::from_secs(120)).await?;
     let seconds = (serin_cluster::now() - begin).as_seconds_f64();
     let zero = |s: &Seen| s.weights(NAME, app::CANARY).last().filter(|(_, w)| *w == 0).map(drop);
-    space.until("all weight on the new stable revision", SOON, zero).await?;
+    space
+        .until("all weight on the new stable revision", Duration::from_secs(90), zero)
+        .await?;
     let report = load.stop();
     ensure!(
         report.failures().is_empty(),
