@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serin_api::selector;
-use serin_model::{Endpoints, RouteRef, RouteView, Settings, TemplateView, World};
+use serin_model::{Endpoints, RouteRef, RouteView, ServiceView, Settings, TemplateView, World};
 
 use crate::{
     context::Memory,
     kinds::{Kind, RolloutEntry, Undecodable},
-    stores::{References, Stores, Watch, orphans_of, slices_of},
+    stores::{References, Stores, Watch, managed_by, orphans_of, slices_of},
     table::Key,
 };
 
@@ -69,6 +69,11 @@ impl Stores {
                     Some((name.clone(), service.as_ref().clone()))
                 })
                 .collect(),
+            former_services: self
+                .managed_services(key)
+                .into_iter()
+                .filter(|service| !references.services.contains(&service.name))
+                .collect(),
             endpoints: self.endpoints(&key.namespace, references),
             analysis_runs: self
                 .runs
@@ -83,6 +88,13 @@ impl Stores {
             routes: self.route_views(rollout, references, memory),
             settings: settings.clone(),
         }))
+    }
+
+    /// Services that carry the name of this Rollout as their manager, whether it exists or not.
+    pub fn managed_services(&self, key: &Key) -> Vec<ServiceView> {
+        let word = managed_by(&key.namespace, &key.name);
+        let managed = self.services.with_index(&word);
+        managed.map(|(_, service)| service.as_ref().clone()).collect()
     }
 
     fn endpoints(&self, namespace: &str, references: &References) -> Option<BTreeMap<String, Endpoints>> {

@@ -85,7 +85,7 @@ async fn one_pass(ctx: &Context, key: &Key) -> Pass {
     let world = match observed {
         Observed::Gone => {
             ctx.forget(key);
-            return Pass::Rest(Done::Idle);
+            return Pass::Rest(release_services(ctx, key).await);
         }
         Observed::NotReady(kind) => {
             debug!(rollout = %key, kind = kind.name(), "Waiting for the first list");
@@ -197,6 +197,52 @@ async fn undecodable(ctx: &Context, key: &Key, bad: &Undecodable) -> Pass {
             refused(ctx, &subject, stopped).await
         }
     }
+}
+
+/// The Services of a Rollout that was deleted become their owner's again (compat 2.14). That it is gone is asked of the API
+/// server first: what we do not see may be another instance's.
+async fn release_services(ctx: &Context, key: &Key) -> Done {
+    let managed = ctx.stores().managed_services(key);
+    if managed.is_empty() {
+        return Done::Idle;
+    }
+    let rollout = Target {
+        kind: Kind::Rollout,
+        namespace: &key.namespace,
+        name: &key.name,
+    };
+    match ctx.calls.get(rollout).await {
+        Err(Refusal::NotFound(_)) => {}
+        Ok(_) => return Done::Idle,
+        Err(error) => {
+            warn!(rollout = %key, %error, "Failed to ask whether the Rollout is gone");
+            return Done::Retry;
+        }
+    }
+    for service in managed {
+        let target = Target {
+            kind: Kind::Service,
+            namespace: &key.namespace,
+            name: &service.name,
+        };
+        let mut patch = serin_planner::release_service();
+        patch["metadata"]["resourceVersion"] = service.resource_version.clone().into();
+        match ctx.calls.patch(target, None, Format::Merge, &patch).await {
+            Ok(answer) => {
+                info!(rollout = %key, service = %service.name, "Service released");
+                if let Ok(affected) = take_in(&mut ctx.stores(), Kind::Service, answer) {
+                    ctx.enqueue(affected, Some(key));
+                }
+            }
+            Err(Refusal::NotFound(_)) => {}
+            Err(Refusal::NotLeading) => return Done::Idle,
+            Err(error) => {
+                warn!(rollout = %key, service = %service.name, %error, "Failed to release a Service");
+                return Done::Retry;
+            }
+        }
+    }
+    Done::Idle
 }
 
 fn remembered(ctx: &Context, key: &Key) -> Memory {

@@ -133,6 +133,11 @@ pub fn orphans_of(namespace: &str) -> String {
     format!("/{namespace}")
 }
 
+/// Index word of the Services that a Rollout manages, or did.
+pub fn managed_by(namespace: &str, rollout: &str) -> String {
+    format!("{namespace}/{rollout}")
+}
+
 /// Index word of a Service's slices.
 pub fn slices_of(namespace: &str, service: &str) -> String {
     format!("{namespace}/{service}")
@@ -143,7 +148,9 @@ impl Default for Stores {
         Self {
             rollouts: Table::new(|_, _| None),
             replica_sets: Table::new(|key, rs| Some(rs.owner.clone().unwrap_or_else(|| orphans_of(&key.namespace)))),
-            services: Table::new(|_, _| None),
+            services: Table::new(|key, service| {
+                service.managed_by().map(|rollout| managed_by(&key.namespace, rollout))
+            }),
             slices: Table::new(|key, slice| Some(slices_of(&key.namespace, &slice.service))),
             runs: Table::new(|_, run| run.owner.clone()),
             templates: Table::new(|_, _| None),
@@ -403,7 +410,23 @@ impl Stored for ServiceView {
     }
 
     fn concerns(stores: &mut Stores, change: &Change<Self>) -> Affected {
-        rollouts(stores.by_service.get(&change.key).into_iter().flatten().cloned())
+        let namespace = change.key.namespace.as_str();
+        let managers = change
+            .old
+            .iter()
+            .chain(&change.new)
+            .filter_map(|service| service.managed_by());
+        // Also one that does not exist: then the Service is to be released.
+        let managers: Vec<Key> = managers.map(|name| Key::new(namespace, name)).collect();
+        rollouts(
+            stores
+                .by_service
+                .get(&change.key)
+                .into_iter()
+                .flatten()
+                .cloned()
+                .chain(managers),
+        )
     }
 }
 

@@ -167,11 +167,19 @@ pub struct Event {
 impl Event {
     /// A Normal event.
     pub fn normal(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { kind: EventKind::Normal, reason, message: message.into() }
+        Self {
+            kind: EventKind::Normal,
+            reason,
+            message: message.into(),
+        }
     }
 
     /// A Warning event.
     pub fn warning(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { kind: EventKind::Warning, reason, message: message.into() }
+        Self {
+            kind: EventKind::Warning,
+            reason,
+            message: message.into(),
+        }
     }
 }

@@ -23,6 +23,8 @@ pub struct World {
     pub taken_names: BTreeSet<String>,
     /// Services that the Rollout names and that exist, by name.
     pub services: BTreeMap<String, ServiceView>,
+    /// Services that carry the Rollout's name as their manager and that it no longer names: to be released (compat 2.14).
+    pub former_services: Vec<ServiceView>,
     /// Ready endpoints of those Services; `None` when the controller may not read EndpointSlices (then pod availability
     /// is used instead, design contract 4).
     pub endpoints: Option<BTreeMap<String, Endpoints>>,
@@ -92,7 +94,10 @@ impl ReplicaSetView {
 
     /// The revision annotation, 0 without a readable one.
     pub fn revision(&self) -> i64 {
-        self.annotations.get(serin_api::REVISION_ANNOTATION).and_then(|r| r.parse().ok()).unwrap_or(0)
+        self.annotations
+            .get(serin_api::REVISION_ANNOTATION)
+            .and_then(|r| r.parse().ok())
+            .unwrap_or(0)
     }
 }
 
@@ -117,7 +122,9 @@ impl ServiceView {
 
     /// Which Rollout manages it.
     pub fn managed_by(&self) -> Option<&str> {
-        self.annotations.get(serin_api::MANAGED_BY_ANNOTATION).map(String::as_str)
+        self.annotations
+            .get(serin_api::MANAGED_BY_ANNOTATION)
+            .map(String::as_str)
     }
 }
 
@@ -168,9 +175,14 @@ pub struct AnalysisRunView {
 
 /// FNV-1a of a run's spec as JSON, `terminate` left out: equal for a run that was asked for twice.
 pub fn analysis_spec_digest(spec: &AnalysisRunSpec) -> u64 {
-    let spec = AnalysisRunSpec { terminate: None, ..spec.clone() };
+    let spec = AnalysisRunSpec {
+        terminate: None,
+        ..spec.clone()
+    };
     let text = serde_json::to_string(&spec).expect("a run's spec has string keys only");
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// An analysis template and what Serin reads from its metadata.

@@ -65,6 +65,7 @@ pub(crate) fn plan(s: &Situation<'_>) -> Plan {
         abort_on_deadline(s, &after, &mut pause, &mut draft);
         announce_abort(s, &pause, &mut draft);
         services::reconcile(s, &pause, &mut draft);
+        services::release_former(s, &mut draft);
         let traffic = traffic::reconcile(s, &pause, &mut draft);
         let Runs { step, background, hold } = runs;
         after.canary.current_step_analysis_run_status = step;

@@ -23,6 +23,7 @@ use serde_json::json;
 use serin_model::{Plan, World, Write};
 
 pub use invalid::undecodable;
+pub use services::release as release_service;
 
 use situation::Situation;
 

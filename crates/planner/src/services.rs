@@ -44,6 +44,27 @@ fn canary_holds_weight(s: &Situation<'_>) -> bool {
     })
 }
 
+/// Gives back Services that the Rollout no longer names.
+pub(crate) fn release_former(s: &Situation<'_>, draft: &mut Draft) {
+    for service in &s.world.former_services {
+        let write = Write::PatchService {
+            name: service.name.clone(),
+            resource_version: service.resource_version.clone(),
+            patch: release(),
+        };
+        draft.write(write, []);
+    }
+}
+
+/// The merge patch that makes a Service its owner's again: without the revision in its selector and without the name of
+/// the Rollout that managed it (compat 2.14). Else a Service that outlives its Rollout selects nothing for ever.
+pub fn release() -> serde_json::Value {
+    json!({
+        "metadata": { "annotations": { MANAGED_BY_ANNOTATION: null } },
+        "spec": { "selector": { HASH_LABEL: null } },
+    })
+}
+
 fn point(s: &Situation<'_>, name: Option<&str>, rs: Option<&ReplicaSetView>, draft: &mut Draft) {
     let (Some(service), Some(rs)) = (name.and_then(|name| s.world.services.get(name)), rs) else {
         return;

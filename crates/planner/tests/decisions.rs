@@ -104,6 +104,7 @@ fn canary() -> World {
             ("demo-stable".to_owned(), service("demo-stable", OLD)),
             ("demo-canary".to_owned(), service("demo-canary", &new)),
         ]),
+        former_services: Vec::new(),
         endpoints: Some(BTreeMap::from([
             ("demo-stable".to_owned(), pods(OLD, 4)),
             ("demo-canary".to_owned(), pods(&new, 1)),
@@ -364,6 +365,22 @@ fn a_field_that_is_not_acted_on_is_reported() {
         message.contains("restartAt") && message.contains("not supported yet"),
         "{message}"
     );
+}
+
+#[test]
+fn a_service_that_is_no_longer_named_is_given_back() {
+    let mut world = canary();
+    let mut former = world.services["demo-stable"].clone();
+    former.name = "demo-before".to_owned();
+    world.former_services.push(former);
+    let plan = plan(&world, now());
+    let patch = plan.writes.iter().find_map(|w| match &w.write {
+        Write::PatchService { name, patch, .. } if name == "demo-before" => Some(patch.clone()),
+        _ => None,
+    });
+    let patch = patch.expect("the Service is patched");
+    assert!(patch["spec"]["selector"][HASH_LABEL].is_null() && patch["spec"]["selector"].get(HASH_LABEL).is_some());
+    assert!(patch["metadata"]["annotations"].get(MANAGED_BY_ANNOTATION).is_some());
 }
 
 #[test]

@@ -211,3 +211,55 @@ async fn without_the_right_to_read_endpoint_slices_pod_availability_is_used() {
     stage.until_phase("demo", "Paused", 60).await;
     assert_eq!(weights(&stage).last(), Some(&(80, 20)));
 }
+
+fn selector(stage: &Stage, name: &str) -> Value {
+    let namespace = "s-release";
+    stage.cluster.get("services", namespace, name).unwrap()["spec"]["selector"].clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_of_a_deleted_rollout_select_again_what_their_owner_wrote() {
+    let stage = on_stage("s-release");
+    stage.create("httproutes", route());
+    stage.create("rollouts", behind_the_gateway(steps()));
+    let _controller = stage.start();
+    stage.until_phase("demo", "Healthy", 60).await;
+    stage.settle(1_000).await;
+    assert!(
+        selector(&stage, "demo-stable")
+            .get("rollouts-pod-template-hash")
+            .is_some()
+    );
+    stage.cluster.delete("rollouts", "s-release", "demo");
+    stage.settle(5_000).await;
+    for name in ["demo-stable", "demo-canary"] {
+        assert_eq!(selector(&stage, name), json!({"app": "demo"}), "{}", stage.trace());
+    }
+    stage.assert_all_writes_are_guarded();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_that_was_deleted_while_nobody_looked_leaves_no_service_behind() {
+    let stage = on_stage("s-release");
+    stage.create("httproutes", route());
+    stage.create("rollouts", behind_the_gateway(steps()));
+    let controller = stage.start();
+    stage.until_phase("demo", "Healthy", 60).await;
+    stage.settle(1_000).await;
+    controller.kill();
+    stage.cluster.delete("rollouts", "s-release", "demo");
+    let _next = stage.start_as(
+        "next",
+        serin_controller::Config {
+            workers: 2,
+            ..Default::default()
+        },
+    );
+    stage.settle(60_000).await;
+    assert_eq!(
+        selector(&stage, "demo-stable"),
+        json!({"app": "demo"}),
+        "{}",
+        stage.trace()
+    );
+}

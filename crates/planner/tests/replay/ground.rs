@@ -283,6 +283,7 @@ impl Ground {
         Some(World {
             replica_sets: self.replica_sets.values().map(|rs| self.replica_set(rs)).collect(),
             taken_names: BTreeSet::new(),
+            former_services: Vec::new(),
             services: self
                 .services
                 .iter()

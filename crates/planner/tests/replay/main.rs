@@ -164,11 +164,9 @@ fn every_recording_is_replayed_with_the_same_sequences() {
                 );
             }
         }
-        let (expected, new): (Vec<_>, Vec<_>) = differences.into_iter().partition(|d| {
-            known
-                .iter()
-                .any(|k| k.ground.is_none() && is_known(k, &name, d))
-        });
+        let (expected, new): (Vec<_>, Vec<_>) = differences
+            .into_iter()
+            .partition(|d| known.iter().any(|k| k.ground.is_none() && is_known(k, &name, d)));
         for k in known.iter().filter(|k| k.recording == name && k.ground.is_none()) {
             if !expected.iter().any(|d| d.aspect == k.aspect) {
                 failures.push(format!(
