@@ -108,7 +108,7 @@ suite() {
 # What to look at after a failure: the names of failed tests if there are such, else the last words.
 failures() {
   local log="$logs/$1.log" names
-  names=$(grep -E '^test .*(FAILED|failed)$|^(FAILED|failed|FAIL)[: ]' "$log" | head -n 20 || true)
+  names=$(grep -E '^test .*(FAILED|failed)$|^(FAILED|failed|FAIL|error)[:[ ]|^Diff in ' "$log" | head -n 20 || true)
   if [ -z "$names" ]; then names=$(grep -v '^ *$' "$log" | tail -n 3 || true); fi
   [ -z "$names" ] || sed 's/^/    /' <<<"$names"
   printf '    exit code %s, log: %s' "$2" "$log"
