@@ -293,12 +293,12 @@ fn sum_up(page: Page, played: &[Played], good: bool) {
     page.say("");
     if good {
         let text = "All three ended as they should, and no request of the good release failed.";
-        page.say(&page.verdict(true, text));
+        page.verdict(true, text);
     }
     for one in played {
         if let Some(complaint) = one.complaint() {
             let text = format!("NOT as it should be: {} {complaint}.", version(one.release.image));
-            page.say(&page.verdict(false, &text));
+            page.verdict(false, &text);
         }
     }
 }

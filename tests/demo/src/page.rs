@@ -35,7 +35,7 @@ impl Page {
         self.print(&format!(
             "\n{}\n{}\n",
             self.paint("1", text),
-            "-".repeat(text.chars().count())
+            "-".repeat(text.chars().count().min(self.width))
         ));
     }
 
@@ -96,9 +96,12 @@ impl Page {
         self.print(&out);
     }
 
-    /// A good or a bad word.
-    pub(crate) fn verdict(self, good: bool, text: &str) -> String {
-        self.paint(if good { "1;32" } else { "1;31" }, text)
+    /// A paragraph that says whether all is well.
+    pub(crate) fn verdict(self, good: bool, text: &str) {
+        let code = if good { "1;32" } else { "1;31" };
+        for part in wrap(text, self.width) {
+            self.print(&format!("{}\n", self.paint(code, &part)));
+        }
     }
 
     fn paint(self, code: &str, text: &str) -> String {

@@ -31,7 +31,7 @@ pub(crate) const RELEASES: [Release; 3] = [
     },
     Release {
         image: "shop:v3",
-        title: "one answer in twenty is a 500",
+        title: "every twentieth answer is a 500",
         fault: "5% errors",
         environment: &[("ERROR_RATE", "0.05")],
         should_be: Ending::Aborted,
@@ -39,7 +39,7 @@ pub(crate) const RELEASES: [Release; 3] = [
     },
     Release {
         image: "shop:v4",
-        title: "one answer in ten takes 0.8 s longer",
+        title: "every tenth answer is 0.8 s late",
         fault: "10% slow",
         environment: &[("LATENCY_MS", "800"), ("LATENCY_SHARE", "0.1")],
         should_be: Ending::Aborted,
