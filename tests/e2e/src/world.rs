@@ -1,8 +1,12 @@
 //! What all tests share: the cluster, a client with all rights, the source of made-up metrics.
 
-use std::{ops::Deref, sync::Arc};
+use std::{
+    ops::Deref,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::{Context, Result};
+use chrono::{DateTime, Utc};
 use kube::{
     Api,
     api::{ApiResource, DynamicObject},
@@ -20,6 +24,9 @@ pub(crate) struct Inner {
     pub(crate) cluster: Cluster,
     pub(crate) client: kube::Client,
     pub(crate) stub: Stub,
+    /// When the API server was away: from its end until it was ready again. Before that it does not know its own rules
+    /// and may forbid what they allow.
+    pub(crate) away: Mutex<Vec<(DateTime<Utc>, DateTime<Utc>)>>,
 }
 
 impl Deref for World {
@@ -65,6 +72,7 @@ impl World {
             client: cluster.client(),
             cluster,
             stub,
+            away: Mutex::default(),
         })))
     }
 
@@ -76,6 +84,12 @@ impl World {
     /// Requests for a kind without namespace.
     pub(crate) fn api_all(&self, kind: &str) -> Api<DynamicObject> {
         Api::all_with(self.client.clone(), &resource(kind))
+    }
+
+    /// Whether the API server was away or not ready yet.
+    pub(crate) fn is_away(&self, at: DateTime<Utc>) -> bool {
+        let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        away.iter().any(|(from, to)| (*from..=*to).contains(&at))
     }
 
     /// The controller's pods.

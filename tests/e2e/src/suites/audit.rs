@@ -64,7 +64,7 @@ async fn rights(world: &World) -> Result<String> {
     let forbidden: Vec<String> = requests
         .iter()
         // Nobody may create anything in a namespace on its way out.
-        .filter(|r| r.code == 403 && !r.message.contains("because it is being terminated"))
+        .filter(|r| r.code == 403 && !world.is_away(r.at) && !r.message.contains("because it is being terminated"))
         .map(Request::describe)
         .collect();
     ensure!(
@@ -91,7 +91,10 @@ async fn rights(world: &World) -> Result<String> {
 
 fn guarded(world: &World) -> Result<String> {
     let requests = audit_log::read(world)?;
-    let writes: Vec<&Request> = requests.iter().filter(|r| r.is_write()).collect();
+    let writes: Vec<&Request> = requests
+        .iter()
+        .filter(|r| r.is_write() && !world.is_away(r.at))
+        .collect();
     let open: Vec<String> = writes
         .iter()
         .filter(|r| !is_guarded(r))

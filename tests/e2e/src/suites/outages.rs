@@ -1,6 +1,6 @@
 //! Prometheus or the API server is away for a while: nothing is promoted and nothing is blamed on the canary.
 
-use std::time::Duration;
+use std::{sync::PoisonError, time::Duration};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -126,10 +126,16 @@ async fn prometheus(world: &World, namespace: &str) -> Result<String> {
 async fn api_server(world: &World, namespace: &str) -> Result<String> {
     // The old pods are kept for longer than the gateway may take to watch again (its client waits up to half a minute).
     let (space, load) = measured(world, namespace, None, 60).await?;
+    let from = serin_cluster::now();
     world.cluster.kill_component(Component::ApiServer).await?;
     // The outage itself.
     tokio::time::sleep(Duration::from_secs(20)).await;
     world.cluster.start_component(Component::ApiServer).await?;
+    world
+        .away
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push((from, serin_cluster::now()));
     // Elsewhere the controller manager has lost its own lease, ended and been started again. This one has no lease and
     // would go on with watches that wait for up to a minute.
     world.cluster.kill_component(Component::ControllerManager).await?;
