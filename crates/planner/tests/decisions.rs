@@ -1,5 +1,7 @@
 //! Single decisions that matter most, each on a hand-made World: what a gateway canary at 20 % does when something is off.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
