@@ -62,3 +62,18 @@ impl schemars::JsonSchema for PodTemplate {
         schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// Hashes, generated files and recorded values count on sorted keys. A dependency anywhere in the workspace can turn
+    /// them off for everybody by serde_json's feature `preserve_order`, a dev-dependency too.
+    #[test]
+    fn json_objects_keep_their_keys_sorted() {
+        let object: serde_json::Value = serde_json::from_str(r#"{"b":1,"a":2}"#).unwrap();
+        assert_eq!(
+            object.to_string(),
+            r#"{"a":2,"b":1}"#,
+            "somebody enables serde_json/preserve_order"
+        );
+    }
+}
