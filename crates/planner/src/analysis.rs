@@ -139,9 +139,7 @@ fn follow(
         if held && current.is_none() {
             return None;
         }
-        if !held || current.is_some() {
-            return create(s, purpose, analysis, draft).or_else(|| recorded.cloned());
-        }
+        return create(s, purpose, analysis, draft).or_else(|| recorded.cloned());
     }
     let run = current?;
     let status = report(purpose, run, recorded, draft);
@@ -257,7 +255,7 @@ fn create(s: &Situation<'_>, purpose: Use, analysis: &RolloutAnalysis, draft: &m
     {
         labels.extend(matched);
     }
-    labels.extend(s.revision_labels());
+    labels.insert(HASH_LABEL.to_owned(), s.hash.clone());
     labels.insert(ROLLOUT_TYPE_LABEL.to_owned(), purpose.word().to_owned());
     if let Use::Step(index) = purpose {
         labels.insert(STEP_INDEX_LABEL.to_owned(), index.to_string());

@@ -5,15 +5,14 @@ use serin_api::{
     status::{PauseReason, RolloutStatus},
     steps::StepKind,
 };
-use serin_model::{Event, Plan, Write};
+use serin_model::{Event, Plan};
 
 use chrono::TimeDelta;
-use serde_json::json;
 
 use crate::{
     analysis::{self, Runs},
     conditions,
-    draft::{Draft, merge_patch},
+    draft::Draft,
     pause::{self, PauseDecision},
     phase, revision, scaling, services,
     situation::Situation,
@@ -23,9 +22,8 @@ use crate::{
 /// Everything a pass decides; `status` becomes the one status write at its end.
 pub(crate) fn plan(s: &Situation<'_>) -> Plan {
     let mut draft = Draft::default();
-    if s.before.observed_generation.is_empty() && s.new.is_none() && s.others.is_empty() {
-        let text = format!("Rollout resource added to informer: {}/{}", s.namespace, s.name);
-        draft.event(Event::normal("RolloutAddedToInformer", text));
+    if s.new.is_none() && s.others.is_empty() {
+        draft.greet(s.world);
     }
     if revision::adopt_orphans(s, &mut draft) {
         return draft.finish();
@@ -33,7 +31,7 @@ pub(crate) fn plan(s: &Situation<'_>) -> Plan {
     if let Some(count) = revision::next_collision_count(s) {
         let mut after = s.before.clone();
         after.collision_count = Some(count);
-        write_status(s, &after, &mut draft);
+        draft.write_status(s.world, s.before, &after);
         return draft.finish();
     }
     revision::sync(s, &mut draft);
@@ -78,8 +76,6 @@ pub(crate) fn plan(s: &Situation<'_>) -> Plan {
         let first_deploy_waits = found.is_some() && s.before.stable_rs.is_empty();
         problem = found.or(hold);
         if first_deploy_waits {
-            after.stable_rs.clone_from(&s.before.stable_rs);
-            after.current_step_index = s.before.current_step_index;
             finish(s, after, &pause, problem.as_deref(), &mut draft);
             return draft.finish();
         }
@@ -377,28 +373,5 @@ fn finish(
     if let Some(at) = conditions::deadline(s, &after) {
         draft.wake(at + TimeDelta::seconds(1));
     }
-    write_status(s, &after, draft);
-}
-
-/// The difference to the stored status, if there is one.
-pub(crate) fn write_status(s: &Situation<'_>, after: &RolloutStatus, draft: &mut Draft) {
-    let (Ok(before), Ok(after)) = (serde_json::to_value(s.before), serde_json::to_value(after)) else {
-        return;
-    };
-    // The first write of a status carries the parts that are always there, even empty (compat 1.3).
-    let before = if s.before.observed_generation.is_empty() {
-        json!({})
-    } else {
-        before
-    };
-    if let Some(patch) = merge_patch(&before, &after) {
-        let guard = s.world.rollout.metadata.resource_version.clone().unwrap_or_default();
-        draft.write(
-            Write::PatchRolloutStatus {
-                resource_version: guard,
-                patch: json!({ "status": patch }),
-            },
-            [],
-        );
-    }
+    draft.write_status(s.world, s.before, &after);
 }

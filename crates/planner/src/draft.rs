@@ -1,8 +1,9 @@
 //! A plan under construction: writes in order, and the events that wait for the next write.
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
-use serin_model::{Event, Plan, PlannedWrite, Write};
+use serde_json::{Map, Value, json};
+use serin_api::status::RolloutStatus;
+use serin_model::{Event, Plan, PlannedWrite, World, Write};
 
 /// Collects what a pass decides.
 #[derive(Debug, Default)]
@@ -19,6 +20,43 @@ impl Draft {
         let mut all = std::mem::take(&mut self.pending);
         all.extend(events);
         self.writes.push(PlannedWrite { write, events: all });
+    }
+
+    /// What upstream says of a Rollout that it sees for the first time; Serin says it once in a Rollout's life, not at every
+    /// start.
+    pub(crate) fn greet(&mut self, world: &World) {
+        let rollout = &world.rollout;
+        if rollout
+            .status
+            .as_ref()
+            .is_some_and(|status| !status.observed_generation.is_empty())
+        {
+            return;
+        }
+        let name = rollout.metadata.name.as_deref().unwrap_or_default();
+        let namespace = rollout.metadata.namespace.as_deref().unwrap_or_default();
+        let text = format!("Rollout resource added to informer: {namespace}/{name}");
+        self.event(Event::normal("RolloutAddedToInformer", text));
+    }
+
+    /// The difference to the stored status, if there is one.
+    pub(crate) fn write_status(&mut self, world: &World, before: &RolloutStatus, after: &RolloutStatus) {
+        // The first write of a status carries the parts that are always there, even empty (compat 1.3).
+        let is_first = before.observed_generation.is_empty();
+        let (Ok(before), Ok(after)) = (serde_json::to_value(before), serde_json::to_value(after)) else {
+            return;
+        };
+        let before = if is_first { json!({}) } else { before };
+        if let Some(patch) = merge_patch(&before, &after) {
+            let resource_version = world.rollout.metadata.resource_version.clone().unwrap_or_default();
+            self.write(
+                Write::PatchRolloutStatus {
+                    resource_version,
+                    patch: json!({ "status": patch }),
+                },
+                [],
+            );
+        }
     }
 
     pub(crate) fn event(&mut self, event: Event) {
@@ -76,8 +114,6 @@ pub(crate) fn merge_patch(before: &Value, after: &Value) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

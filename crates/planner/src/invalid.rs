@@ -4,12 +4,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use serin_api::{
     analysis::AnalysisTemplateSpec,
-    compose,
-    rollout::{AnalysisTemplateRef, RolloutAnalysis, RolloutSpec},
+    rollout::{AnalysisTemplateRef, RolloutSpec},
     status::RolloutStatus,
     validate::{self, References, ServiceFacts},
 };
-use serin_model::{Event, Plan, World, Write};
+use serin_model::{Plan, World};
 
 use crate::{
     conditions,
@@ -42,7 +41,7 @@ pub(crate) fn problem(world: &World) -> Option<String> {
     let name = rollout.metadata.name.as_deref().unwrap_or_default();
     // First what no correction of details would help with.
     if let Some((path, what)) = validate::unsupported_fields(&rollout.spec).into_iter().next() {
-        return Some(not_yet(&path, &what));
+        return Some(format!("{path}: {what}"));
     }
     if let Err(error) = validate::validate_rollout(&rollout.spec, name) {
         return Some(error.to_string());
@@ -50,10 +49,9 @@ pub(crate) fn problem(world: &World) -> Option<String> {
     if let Some(problem) = services_missing(&rollout.spec) {
         return Some(problem);
     }
-    if let Err(error) = validate::validate_references(&rollout.spec, name, &Named(world)) {
-        return Some(error.to_string());
-    }
-    unsupported_metric(world)
+    validate::validate_references(&rollout.spec, name, &Named(world))
+        .err()
+        .map(|error| error.to_string())
 }
 
 /// Gateway API splits traffic between two Services. Upstream asks plugins for none and then waits for ever.
@@ -72,47 +70,12 @@ fn services_missing(spec: &RolloutSpec) -> Option<String> {
     ))
 }
 
-fn not_yet(path: &str, what: &str) -> String {
-    if what.contains("not supported yet") {
-        format!("{path}: {what}")
-    } else {
-        format!("{path}: not supported yet: {what}")
-    }
-}
-
-/// A metric that Serin cannot take yet, in any template that the Rollout uses.
-fn unsupported_metric(world: &World) -> Option<String> {
-    let canary = world.rollout.spec.strategy.canary.as_ref()?;
-    let steps = canary.steps().iter().filter_map(|step| step.analysis.as_ref());
-    let all = steps.chain(canary.analysis.iter().map(|background| &background.analysis));
-    all.filter_map(|analysis: &RolloutAnalysis| analysis.templates.as_deref())
-        .flatten()
-        .find_map(|template| {
-            let spec = compose::compose(std::slice::from_ref(template), |r| {
-                world.templates.get(r).map(|t| &t.spec)
-            })
-            .ok()?;
-            let (path, what) = spec.metrics.iter().flatten().find_map(validate::unsupported_metric)?;
-            let kind = if template.cluster_scope {
-                "ClusterAnalysisTemplate"
-            } else {
-                "AnalysisTemplate"
-            };
-            Some(not_yet(&format!("{kind} {}: {path}", template.template_name), &what))
-        })
-}
-
 /// The status of an invalid Rollout. The counts stay as they were, pods and traffic untouched.
 pub(crate) fn plan(world: &World, problem: &str, now: DateTime<Utc>) -> Plan {
     let rollout = &world.rollout;
     let before = rollout.status.clone().unwrap_or_default();
     let mut draft = Draft::default();
-    if before.observed_generation.is_empty() {
-        let name = rollout.metadata.name.as_deref().unwrap_or_default();
-        let namespace = rollout.metadata.namespace.as_deref().unwrap_or_default();
-        let text = format!("Rollout resource added to informer: {namespace}/{name}");
-        draft.event(Event::normal("RolloutAddedToInformer", text));
-    }
+    draft.greet(world);
     let name = rollout.metadata.name.as_deref().unwrap_or_default();
     let mut after = before.clone();
     mark(
@@ -125,23 +88,7 @@ pub(crate) fn plan(world: &World, problem: &str, now: DateTime<Utc>) -> Plan {
     let (word, text) = phase::of(&rollout.spec, &after);
     after.phase = word.to_owned();
     after.message = text;
-    if let (Ok(old), Ok(new)) = (serde_json::to_value(&before), serde_json::to_value(&after)) {
-        let old = if before.observed_generation.is_empty() {
-            json!({})
-        } else {
-            old
-        };
-        if let Some(patch) = merge_patch(&old, &new) {
-            let guard = rollout.metadata.resource_version.clone().unwrap_or_default();
-            draft.write(
-                Write::PatchRolloutStatus {
-                    resource_version: guard,
-                    patch: json!({ "status": patch }),
-                },
-                [],
-            );
-        }
-    }
+    draft.write_status(world, &before, &after);
     draft.wake(now + LOOK_AGAIN);
     draft.finish()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serin_api::{
-    DESIRED_REPLICAS_ANNOTATION, HASH_LABEL, REVISION_ANNOTATION, SCALE_DOWN_DEADLINE_ANNOTATION,
+    DESIRED_REPLICAS_ANNOTATION, REVISION_ANNOTATION, SCALE_DOWN_DEADLINE_ANNOTATION,
     digest::TemplateDigest,
     hash,
     rollout::{CanaryStep, CanaryStrategy, RolloutSpec, SetCanaryScale},
@@ -304,11 +304,6 @@ impl<'a> Situation<'a> {
             && self.stable.is_some()
             && self.has_router()
             && !(self.canary.is_dynamic_stable_scale() && self.canary.abort_scale_down_delay_seconds.is_none())
-    }
-
-    /// Labels of an object that belongs to the revision.
-    pub(crate) fn revision_labels(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([(HASH_LABEL.to_owned(), self.hash.clone())])
     }
 
     /// `metadata.ownerReferences` entry of what the Rollout owns (compat 2.1.3).
