@@ -12,12 +12,13 @@ use std::{
 
 use k8s_openapi::ByteString;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use serin_analysis::{RunInput, RunMemory, RunPlan, Secrets, plan_run, secrets_needed};
 use serin_api::analysis::{AnalysisRun, Phase};
 use serin_model::{
     Event,
     measure::{MeasureTask, Outcome, TaskAnswer},
+    merge_patch,
 };
 use tokio::{task::AbortHandle, time::Instant};
 use tracing::{debug, warn};
@@ -154,11 +155,10 @@ async fn write_status(
     }
     let json = |status| serde_json::to_value(status).expect("a status has string keys only");
     let before = run.status.as_ref().map_or(Value::Null, json);
-    let mut patch = merge_patch(&before, &json(&plan.status));
-    if patch.as_object().is_none_or(Map::is_empty) {
+    let Some(patch) = merge_patch(&before, &json(&plan.status)) else {
         return Ok(subject(&entry.view.resource_version));
-    }
-    patch = json!({ "metadata": {"resourceVersion": entry.view.resource_version}, "status": patch });
+    };
+    let patch = json!({ "metadata": {"resourceVersion": entry.view.resource_version}, "status": patch });
     patch_run(ctx, key, &patch).await.map(|version| subject(&version))
 }
 
@@ -354,44 +354,4 @@ async fn secrets(ctx: &Context, key: &Key, run: &AnalysisRun) -> Result<Secrets,
         out.insert((reference.name, reference.key), value);
     }
     Ok(out)
-}
-
-/// The merge patch (RFC 7386) that turns one object into another.
-fn merge_patch(old: &Value, new: &Value) -> Value {
-    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else {
-        return new.clone();
-    };
-    let mut patch = Map::new();
-    for (key, value) in new {
-        match old.get(key) {
-            Some(same) if same == value => {}
-            Some(before) if before.is_object() && value.is_object() => {
-                patch.insert(key.clone(), merge_patch(before, value));
-            }
-            _ => {
-                patch.insert(key.clone(), value.clone());
-            }
-        }
-    }
-    for key in old.keys().filter(|key| !new.contains_key(*key)) {
-        patch.insert(key.clone(), Value::Null);
-    }
-    Value::Object(patch)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_merge_patch_holds_what_differs_and_nulls_for_what_is_gone() {
-        let old = json!({"same": 1, "gone": 2, "deep": {"a": 1, "b": 2}, "list": [1]});
-        let new = json!({"same": 1, "deep": {"a": 1, "b": 3}, "list": [1, 2], "young": {}});
-        assert_eq!(
-            merge_patch(&old, &new),
-            json!({"gone": null, "deep": {"b": 3}, "list": [1, 2], "young": {}})
-        );
-        assert_eq!(merge_patch(&new, &new), json!({}));
-        assert_eq!(merge_patch(&Value::Null, &new), new);
-    }
 }

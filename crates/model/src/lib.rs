@@ -3,9 +3,11 @@
 //! Knows no client, no clock and no rule: what a plan may contain is decided by the planner and checked by the audit.
 
 pub mod measure;
+mod patch;
 pub mod plan;
 pub mod world;
 
+pub use patch::merge_patch;
 pub use plan::{Event, EventKind, Plan, PlannedWrite, Weights, Write};
 pub use world::{
     AnalysisRunView, Endpoints, ReplicaSetView, RouteRef, RouteView, ServiceView, Settings, TemplateView, World,

@@ -1,9 +1,9 @@
 //! A plan under construction: writes in order, and the events that wait for the next write.
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use serin_api::status::RolloutStatus;
-use serin_model::{Event, Plan, PlannedWrite, World, Write};
+use serin_model::{Event, Plan, PlannedWrite, World, Write, merge_patch};
 
 /// Collects what a pass decides.
 #[derive(Debug, Default)]
@@ -82,48 +82,5 @@ impl Draft {
             wake_at: self.wake_at,
             warnings: self.warnings,
         }
-    }
-}
-
-/// The JSON merge patch (RFC 7386) from one value to the other; [`None`] when they are equal. What is gone becomes `null`.
-pub(crate) fn merge_patch(before: &Value, after: &Value) -> Option<Value> {
-    if before == after {
-        return None;
-    }
-    let (Value::Object(old), Value::Object(new)) = (before, after) else {
-        return Some(after.clone());
-    };
-    let mut patch = Map::new();
-    for key in old.keys().filter(|key| !new.contains_key(*key)) {
-        patch.insert(key.clone(), Value::Null);
-    }
-    for (key, value) in new {
-        match old.get(key) {
-            None => {
-                patch.insert(key.clone(), value.clone());
-            }
-            Some(known) => {
-                if let Some(change) = merge_patch(known, value) {
-                    patch.insert(key.clone(), change);
-                }
-            }
-        }
-    }
-    (!patch.is_empty()).then_some(Value::Object(patch))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_merge_patch_names_only_what_changed_and_nulls_what_is_gone() {
-        let before = json!({"a": 1, "b": {"c": 1, "d": 2}, "l": [1, 2], "gone": true});
-        let after = json!({"a": 1, "b": {"c": 1, "d": 3}, "l": [2], "n": {}});
-        assert_eq!(
-            merge_patch(&before, &after),
-            Some(json!({"b": {"d": 3}, "l": [2], "n": {}, "gone": null}))
-        );
-        assert_eq!(merge_patch(&before, &before), None);
     }
 }

@@ -8,13 +8,9 @@ use serin_api::{
     status::RolloutStatus,
     validate::{self, References, ServiceFacts},
 };
-use serin_model::{Plan, World};
+use serin_model::{Plan, World, merge_patch};
 
-use crate::{
-    conditions,
-    draft::{Draft, merge_patch},
-    phase,
-};
+use crate::{conditions, draft::Draft, phase};
 
 /// How long until an invalid Rollout is looked at again although nothing that it names has changed (compat 1.2).
 const LOOK_AGAIN: TimeDelta = TimeDelta::seconds(20);
