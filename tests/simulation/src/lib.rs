@@ -1,0 +1,11 @@
+//! Deterministic simulation: the real controller, unchanged, in virtual time, in a Kubernetes in a process, with users,
+//! pods, a gateway, metrics and faults that all come from one seed.
+//!
+//! ```text
+//! seed ─► scenario ─► run (world + faults + controllers) ─► History ─► oracle ─► violations
+//! ```
+//! A run is a value that can be printed, made smaller and played again; the same seed gives the same trace, byte for byte.
+
+pub mod history;
+pub mod scenario;
+pub mod seed;
