@@ -32,6 +32,9 @@ pub struct Options {
     pub node_settings: NodeSettings,
     /// Say on standard error what is being done.
     pub verbose: bool,
+    /// Only etcd and kube-apiserver, whose writes are not recorded with their bodies: nothing changes an object but the
+    /// caller. For benchmarks and for comparisons of answers. Other components cannot be controlled then.
+    pub api_server_only: bool,
 }
 
 impl Options {
@@ -43,6 +46,7 @@ impl Options {
             nodes: 2,
             node_settings: NodeSettings::default(),
             verbose: true,
+            api_server_only: false,
         }
     }
 }
@@ -80,14 +84,16 @@ impl Cluster {
         };
         let dir = options.inside.dir.clone();
         let parts = &options.inside.parts;
-        let files = Files::create(&dir)?;
+        let files = Files::create(&dir, !options.api_server_only)?;
         let folder = prometheus::Folder::create(&dir)?;
         control_plane::make_service_account_key(&parts.control_plane, &files).await?;
 
         let mut etcd = Running::new(Component::Etcd, control_plane::etcd(&parts.control_plane, &files));
         etcd.start()?;
         let mut prometheus = Running::new(Component::Prometheus, folder.recipe(&parts.prometheus, &files));
-        prometheus.start()?;
+        if !options.api_server_only {
+            prometheus.start()?;
+        }
         etcd.ready(READY).await?;
 
         let mut api_server = Running::new(
@@ -102,7 +108,7 @@ impl Cluster {
         let nodes_kubeconfig = files.keys.join("nodes.kubeconfig");
         let nodes = VirtualNodes::start(
             kubeconfig::client(&nodes_kubeconfig).await?,
-            options.nodes,
+            if options.api_server_only { 0 } else { options.nodes },
             options.node_settings.clone(),
             &dir,
             files.certificate(),
@@ -119,18 +125,26 @@ impl Cluster {
         manifests::apply_crds(&client, &crds).await?;
         say("the resource definitions are established");
 
-        let recipe = control_plane::controller_manager(&parts.control_plane, &files);
-        let mut controller_manager = Running::new(Component::ControllerManager, recipe);
-        controller_manager.start()?;
-        let mut traefik = Running::new(
-            Component::Gateway,
-            gateway::prepare(&client, &parts.traefik, &files).await?,
-        );
-        traefik.start()?;
-        traefik.ready(READY).await?;
-        wait_for_controllers(&mut controller_manager, &client).await?;
-        prometheus.ready(READY).await?;
-        traefik.wait(READY, async || gateway::programmed(&client).await).await?;
+        let mut components = vec![(Component::Etcd, etcd), (Component::ApiServer, api_server)];
+        if !options.api_server_only {
+            let recipe = control_plane::controller_manager(&parts.control_plane, &files);
+            let mut controller_manager = Running::new(Component::ControllerManager, recipe);
+            controller_manager.start()?;
+            let mut traefik = Running::new(
+                Component::Gateway,
+                gateway::prepare(&client, &parts.traefik, &files).await?,
+            );
+            traefik.start()?;
+            traefik.ready(READY).await?;
+            wait_for_controllers(&mut controller_manager, &client).await?;
+            prometheus.ready(READY).await?;
+            traefik.wait(READY, async || gateway::programmed(&client).await).await?;
+            components.extend([
+                (Component::ControllerManager, controller_manager),
+                (Component::Prometheus, prometheus),
+                (Component::Gateway, traefik),
+            ]);
+        }
 
         let mut forwards = Vec::new();
         for (name, target) in FORWARDED
@@ -139,15 +153,10 @@ impl Cluster {
         {
             forwards.push(forward::to_inside(&forward::socket(&dir, name), target)?);
         }
-        let components = [
-            (Component::Etcd, etcd),
-            (Component::ApiServer, api_server),
-            (Component::ControllerManager, controller_manager),
-            (Component::Prometheus, prometheus),
-            (Component::Gateway, traefik),
-        ]
-        .map(|(component, running)| (component, Mutex::new(running)))
-        .into();
+        let components = components
+            .into_iter()
+            .map(|(component, running)| (component, Mutex::new(running)))
+            .collect();
         let inside = options.inside.clone();
         let cluster = Self {
             dir,

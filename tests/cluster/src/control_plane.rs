@@ -73,7 +73,7 @@ pub(crate) struct Files {
 
 impl Files {
     /// Makes keys, tokens and the audit policy.
-    pub(crate) fn create(dir: &Path) -> Result<Self> {
+    pub(crate) fn create(dir: &Path, audit_bodies: bool) -> Result<Self> {
         let files = Self {
             keys: dir.join("keys"),
             logs: dir.join("logs"),
@@ -94,7 +94,7 @@ impl Files {
             .map(|user| format!("{},{},{},\"{}\"\n", user.token, user.name, user.name, user.groups))
             .collect();
         files.write("tokens.csv", &users)?;
-        files.write("audit-policy.yaml", &format!("{:#}\n", audit_policy()))?;
+        files.write("audit-policy.yaml", &format!("{:#}\n", audit_policy(audit_bodies)))?;
         Ok(files)
     }
 
@@ -122,8 +122,8 @@ impl Files {
 }
 
 /// Metadata of everything, bodies of writes to what Serin and the gateway work on. No reads of watches' bodies: they are large.
-fn audit_policy() -> serde_json::Value {
-    json!({
+fn audit_policy(bodies: bool) -> serde_json::Value {
+    let mut policy = json!({
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
         "omitStages": ["RequestReceived"],
@@ -144,7 +144,11 @@ fn audit_policy() -> serde_json::Value {
             },
             {"level": "Metadata"},
         ],
-    })
+    });
+    if !bodies {
+        policy["rules"] = json!([{"level": "Metadata"}]);
+    }
+    policy
 }
 
 pub(crate) fn etcd(program: &Path, files: &Files) -> Recipe {
