@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use serin_model::{Event, PlannedWrite, RouteRef, World, Write};
+use serin_model::{
+    Event, PlannedWrite, RouteRef, World, Write,
+    mutant::{self, Mutant},
+};
 use thiserror::Error;
 
 use crate::{
@@ -207,6 +210,8 @@ impl Carrier<'_> {
                 let subresource = matches!(planned.write, Write::PatchRolloutStatus { .. }).then_some("status");
                 let mut patch = patch.clone();
                 patch["metadata"]["resourceVersion"] = Value::String(self.version(kind, name, resource_version));
+                #[cfg(feature = "mutants")]
+                crate::mutants::unguard(subresource, &mut patch);
                 let answer = self.ctx.calls.patch(target, subresource, Format::Merge, &patch).await;
                 self.written(kind, name, answer.map_err(|r| stopped("patch", r))?)
             }
@@ -247,7 +252,9 @@ impl Carrier<'_> {
             .unwrap_or_default()
             .to_owned();
         self.versions.insert((kind, name.to_owned()), version.clone());
-        self.take_in(kind, answer);
+        if !mutant::is(Mutant::WorldOlderThanOwnWrite) {
+            self.take_in(kind, answer);
+        }
         version
     }
 

@@ -125,6 +125,9 @@ pub struct Memory {
     pub taken_names: BTreeSet<String>,
     /// Routes that could not be written, why, and until when this is believed.
     pub route_trouble: BTreeMap<RouteRef, (String, Instant)>,
+    /// For deliberate bugs only.
+    #[cfg(feature = "mutants")]
+    pub found: Option<crate::mutants::Found>,
 }
 
 /// Shared by all tasks.

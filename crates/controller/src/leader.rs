@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use http::{Method, Request};
 use serde_json::{Value, json};
+use serin_model::mutant::{self, Mutant};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until, timeout},
@@ -78,7 +79,7 @@ impl Leader {
             let started = Instant::now();
             match self.try_all(self.election.renew_deadline).await {
                 Try::Held => {
-                    self.ctx.calls.gate().open_until(started + self.election.renew_deadline);
+                    self.ctx.calls.gate().open_until(self.deadline(started));
                     return;
                 }
                 Try::Other(holder) => {
@@ -102,7 +103,7 @@ impl Leader {
 
     /// Renews until that fails for too long; says why.
     async fn renew(&mut self) -> String {
-        let mut deadline = Instant::now() + self.election.renew_deadline;
+        let mut deadline = self.deadline(Instant::now());
         loop {
             let started = Instant::now();
             sleep_until((started + self.election.retry_period).min(deadline)).await;
@@ -115,13 +116,19 @@ impl Leader {
             match self.try_all(left.min(self.election.renew_deadline / 2)).await {
                 Try::Held => {
                     // From the start of the request: that is what the others' waiting counts from, at the latest.
-                    deadline = started + self.election.renew_deadline;
+                    deadline = self.deadline(started);
                     self.ctx.calls.gate().open_until(deadline);
                 }
                 Try::Other(holder) => return format!("{holder} has it"),
                 Try::Failed(error) => warn!(%error, "Failed to renew the lease"),
             }
         }
+    }
+
+    /// Until when writes are allowed after a renewal whose request was sent at `started`.
+    fn deadline(&self, started: Instant) -> Instant {
+        let times = if mutant::is(Mutant::LeaderAfterDeadline) { 6 } else { 1 };
+        started + self.election.renew_deadline * times
     }
 
     async fn try_all(&mut self, limit: Duration) -> Try {

@@ -20,6 +20,8 @@ pub mod kinds;
 pub mod leader;
 pub mod lease;
 pub mod metrics;
+#[cfg(feature = "mutants")]
+mod mutants;
 pub mod observe;
 pub mod queue;
 pub mod reconcile;

@@ -96,6 +96,8 @@ async fn one_pass(ctx: &Context, key: &Key) -> Pass {
         Observed::Undecodable(bad) => return undecodable(ctx, key, &bad).await,
         Observed::World(world) => world,
     };
+    #[cfg(feature = "mutants")]
+    let world = crate::mutants::distort(ctx, key, world, now);
     if world.rollout.metadata.deletion_timestamp.is_some() {
         return Pass::Rest(Done::Idle);
     }

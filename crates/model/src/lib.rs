@@ -3,6 +3,7 @@
 //! Knows no client, no clock and no rule: what a plan may contain is decided by the planner and checked by the audit.
 
 pub mod measure;
+pub mod mutant;
 mod patch;
 pub mod plan;
 pub mod world;

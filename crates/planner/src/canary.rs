@@ -5,7 +5,10 @@ use serin_api::{
     status::{PauseReason, RolloutStatus},
     steps::StepKind,
 };
-use serin_model::{Event, Plan};
+use serin_model::{
+    Event, Plan,
+    mutant::{self, Mutant},
+};
 
 use chrono::TimeDelta;
 
@@ -305,6 +308,7 @@ fn is_completed(s: &Situation<'_>, after: &RolloutStatus, pause: &PauseDecision)
     }
     let Some((index, step)) = s.step else { return false };
     match step.kind() {
+        StepKind::SetCanaryScale(_) | StepKind::SetWeight(_) if mutant::is(Mutant::StepBeforeEffect) => true,
         StepKind::Pause(step) => match pause::condition(s.before, PauseReason::CanaryPauseStep) {
             None => s.before.controller_pause && s.before.pause_conditions.is_empty(),
             Some(condition) => step
@@ -326,7 +330,8 @@ fn is_completed(s: &Situation<'_>, after: &RolloutStatus, pause: &PauseDecision)
         }
         StepKind::Analysis(_) => {
             let run = after.canary.current_step_analysis_run_status.as_ref();
-            run.is_some_and(|run| run.status == "Successful")
+            let early = mutant::is(Mutant::PromotedWhileAnalysisRuns);
+            run.is_some_and(|run| run.status == "Successful" || (early && run.status == "Running"))
         }
         StepKind::Experiment(_)
         | StepKind::SetHeaderRoute(_)

@@ -3,7 +3,10 @@
 use chrono::{SecondsFormat, TimeDelta};
 use serde_json::{Value, json};
 use serin_api::{DESIRED_REPLICAS_ANNOTATION, SCALE_DOWN_DEADLINE_ANNOTATION};
-use serin_model::{Event, ReplicaSetView};
+use serin_model::{
+    Event, ReplicaSetView,
+    mutant::{self, Mutant},
+};
 
 use crate::{draft::Draft, pause::PauseDecision, revision::patch_replica_set, situation::Situation};
 
@@ -161,7 +164,7 @@ fn scale_other(s: &Situation<'_>, rs: &ReplicaSetView, wanted: i32, pause: &Paus
 fn delayed_size(s: &Situation<'_>, rs: &ReplicaSetView, delayed: &mut i32, draft: &mut Draft) -> i32 {
     let limit = s.canary.scale_down_delay_limit();
     *delayed += 1;
-    if *delayed > limit {
+    if *delayed > limit || mutant::is(Mutant::ScaleDownDelayIgnored) {
         return 0;
     }
     match Situation::deadline_of(rs) {

@@ -11,7 +11,10 @@ use serin_api::{
     rollout::{CanaryStep, CanaryStrategy, RolloutSpec, SetCanaryScale},
     status::RolloutStatus,
 };
-use serin_model::{ReplicaSetView, World};
+use serin_model::{
+    ReplicaSetView, World,
+    mutant::{self, Mutant},
+};
 
 use crate::{
     pause::PauseDecision,
@@ -238,6 +241,9 @@ impl<'a> Situation<'a> {
         }
         let explicit = scale.and_then(|s| s.replicas);
         let mut canary = explicit.unwrap_or_else(|| self.canary.at_least_min_pods(replicas::share_of(r, weight, m), r));
+        if mutant::is(Mutant::StableDownBeforeWeight) {
+            return (canary, replicas::share_of(r, m - weight, m));
+        }
         if !self.canary.is_dynamic_stable_scale() {
             return (canary, r);
         }

@@ -1,7 +1,10 @@
 //! How much traffic the canary gets (compat 2.15), and when a weight may be written (design contract 4).
 
 use serin_api::status::{TrafficWeights, WeightDestination};
-use serin_model::{Event, ReplicaSetView, RouteView, Weights, Write};
+use serin_model::{
+    Event, ReplicaSetView, RouteView, Weights, Write,
+    mutant::{self, Mutant},
+};
 
 use crate::{draft::Draft, pause::PauseDecision, replicas::share_of, situation::Situation};
 
@@ -192,6 +195,7 @@ fn is_held(s: &Situation<'_>, pause: &PauseDecision, weight: i32, before: Option
         return true;
     }
     match s.new {
+        _ if mutant::is(Mutant::WeightBeforeEndpoints) => false,
         Some(new) if weight > current => !stands_behind(s, s.canary.canary_service.as_deref(), new, 1),
         _ => false,
     }
