@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("serin-expr", &[]),
     ("serin-planner", &["serin-api", "serin-model"]),
     ("serin-analysis", &["serin-api", "serin-expr", "serin-model"]),
+    ("serin-audit", &["serin-api", "serin-model"]),
     ("serin-traffic", &["serin-api", "serin-model"]),
     ("serin-providers", &["serin-api", "serin-model"]),
     (
@@ -23,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "serin-analysis",
             "serin-api",
+            "serin-audit",
             "serin-expr",
             "serin-model",
             "serin-planner",
