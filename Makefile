@@ -7,11 +7,11 @@ MAKEFLAGS += --no-print-directory
 
 OUT := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help build test test-long demo cluster lint deny crds fmt clean need
+.PHONY: help bench build test test-long demo cluster lint deny crds fmt clean need
 
 help: ## print this list
 	@printf 'make TARGET, where TARGET is one of\n'
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
 build: need ## build the program: target/release/serin
 	cargo build --release --bin serin
@@ -22,12 +22,23 @@ test: need ## run every suite: lint, unit tests, doc tests, real cluster; ends w
 test-long: need ## run what takes long: repetitions, long runs, more random cases, both demos
 	@tools/test.sh --long
 
+.PHONY: mutants simulate-mutants
+simulate-mutants: need ## put ten deliberate bugs into the controller, one at a time, and see which seed of the simulation notices
+	cargo run --quiet --profile simulation --package serin-simulation --features mutants -- mutants
+
+mutants: need ## put small faults into the pure crates, a sample of 200, and see whether the fast tests notice: up to an hour
+	@tools/mutants.sh
+
 demo: need ## play three releases on a real cluster (FAULT=none: without their faults; KEEP=1: leave all of it up)
 	@tools/demo.sh
 
 cluster: need ## keep a test cluster with Serin's resource definitions running until Ctrl-C
 	cargo build --workspace --bin serin-cluster --bin serin
 	@exec $(OUT)/debug/serin-cluster up --crds deploy/crds --serin $(OUT)/debug/serin
+
+bench: need ## measure a controller on a real API server (ARGS='--rollouts 100 --rest 10' for a quick look; minutes)
+	cargo build --release --bin serin --bin serin-bench --package serin --package serin-bench
+	@exec $(OUT)/release/serin-bench $(ARGS)
 
 lint: need ## check formatting and clippy's warnings
 	cargo fmt --all --check
