@@ -1,6 +1,12 @@
 //! Time comes in here and nowhere else: the day's time of the machine in production, virtual time in tests.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
@@ -16,16 +22,20 @@ pub enum Clock {
         base: DateTime<Utc>,
         /// The runtime's clock at `base`.
         started: Instant,
+        /// Seconds by which this machine's clock is ahead: tests make it jump.
+        ahead: Arc<AtomicI64>,
     },
 }
 
 impl Clock {
     /// A clock that says `base` now and moves with the runtime.
     pub fn starting_at(base: DateTime<Utc>) -> Self {
-        Self::Virtual {
-            base,
-            started: Instant::now(),
-        }
+        Self::skewed(base, Instant::now(), Arc::default())
+    }
+
+    /// A clock that says `base` at `started`, moves with the runtime, and is so many seconds ahead of that.
+    pub fn skewed(base: DateTime<Utc>, started: Instant, ahead: Arc<AtomicI64>) -> Self {
+        Self::Virtual { base, started, ahead }
     }
 
     /// The time of day.
@@ -33,7 +43,10 @@ impl Clock {
         match self {
             // The one place where the machine's clock is read; pure packages have no such function (arrows test).
             Self::System => Utc::now(),
-            Self::Virtual { base, started } => *base + TimeDelta::from_std(started.elapsed()).unwrap_or(TimeDelta::MAX),
+            Self::Virtual { base, started, ahead } => {
+                let passed = TimeDelta::from_std(started.elapsed()).unwrap_or(TimeDelta::MAX);
+                *base + passed + TimeDelta::seconds(ahead.load(Ordering::SeqCst))
+            }
         }
     }
 

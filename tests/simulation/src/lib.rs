@@ -6,6 +6,12 @@
 //! ```
 //! A run is a value that can be printed, made smaller and played again; the same seed gives the same trace, byte for byte.
 
+pub mod crash_points;
+pub mod faults;
+pub mod generate;
 pub mod history;
+pub mod run;
 pub mod scenario;
 pub mod seed;
+pub mod trace;
+pub mod world;

@@ -13,12 +13,12 @@ impl Stream {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
         let mut stream = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ hash);
-        stream.next();
+        stream.draw();
         stream
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -28,7 +28,7 @@ impl Stream {
 
     /// A number from `low` to `high`, both included.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.next() % (high.saturating_sub(low) + 1)
+        low + self.draw() % (high.saturating_sub(low) + 1)
     }
 
     /// A number below `n`; 0 when there is none.
@@ -36,12 +36,12 @@ impl Stream {
         if n == 0 {
             return 0;
         }
-        usize::try_from(self.next() % n as u64).unwrap_or(0)
+        usize::try_from(self.draw() % n as u64).unwrap_or(0)
     }
 
     /// True in so many cases of a hundred.
     pub fn percent(&mut self, chance: u64) -> bool {
-        self.next() % 100 < chance
+        self.draw() % 100 < chance
     }
 
     /// One of them.
@@ -52,7 +52,7 @@ impl Stream {
     /// One of them by weight: `(weight, value)`.
     pub fn weighted<'a, T>(&mut self, of: &'a [(u64, T)]) -> &'a T {
         let total: u64 = of.iter().map(|(w, _)| w).sum();
-        let mut at = self.next() % total.max(1);
+        let mut at = self.draw() % total.max(1);
         for (weight, value) in of {
             if at < *weight {
                 return value;
@@ -71,7 +71,7 @@ mod tests {
     fn streams_of_different_names_or_seeds_differ_and_equal_ones_do_not() {
         let take = |seed, name| {
             let mut stream = Stream::new(seed, name);
-            [stream.next(), stream.next(), stream.next()]
+            [stream.draw(), stream.draw(), stream.draw()]
         };
         assert_eq!(take(1, "faults"), take(1, "faults"));
         assert_ne!(take(1, "faults"), take(1, "actions"));

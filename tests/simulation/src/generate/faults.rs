@@ -1,0 +1,262 @@
+//! What goes wrong.
+
+use crate::{
+    crash_points::POSSIBLE,
+    generate::BEGIN,
+    scenario::{Fault, FaultKind, Foreign, Metrics, Moment, Requests, Scenario},
+    seed::Stream,
+};
+
+/// The faults of a scenario.
+pub(super) fn faults(seed: u64, scenario: &Scenario, length: u64) -> Vec<Fault> {
+    let mut draw = Stream::new(seed, "faults");
+    let count = *draw.weighted(&[(10, 0), (15, 1), (20, 2), (25, 4), (20, 6), (10, 9)]);
+    let mut out: Vec<Fault> = (0..count)
+        .map(|_| {
+            // Most of them close to something that people do: that is when the controller is at work.
+            let at = if !scenario.actions.is_empty() && draw.percent(75) {
+                draw.pick(&scenario.actions).at + draw.between(0, 6_000)
+            } else {
+                draw.between(BEGIN / 3, length)
+            };
+            Fault {
+                at,
+                app: draw.below(scenario.apps.len()),
+                kind: one(&mut draw, scenario),
+            }
+        })
+        .collect();
+    let mut draw = Stream::new(seed, "crash points");
+    for _ in 0..*draw.weighted(&[(35, 0), (40, 1), (25, 2)]) {
+        let (last, next) = *draw.weighted(POSSIBLE);
+        out.push(Fault {
+            // Armed from the beginning of some action on: it waits for its moment.
+            at: if scenario.actions.is_empty() || draw.percent(30) {
+                0
+            } else {
+                draw.pick(&scenario.actions).at
+            },
+            app: 0,
+            kind: FaultKind::CrashBetween {
+                last: last.to_owned(),
+                next: next.to_owned(),
+                moment: if draw.percent(50) {
+                    Moment::Before
+                } else {
+                    Moment::After
+                },
+                down: *draw.pick(&[200, 1_000, 4_000, 20_000]),
+            },
+        });
+    }
+    out.sort_by_key(|fault| fault.at);
+    out
+}
+
+fn one(draw: &mut Stream, scenario: &Scenario) -> FaultKind {
+    let moment = if draw.percent(50) {
+        Moment::Before
+    } else {
+        Moment::After
+    };
+    let leases = if scenario.controller.election { 6 } else { 0 };
+    match *draw.weighted(&[
+        (12, "409"),
+        (6, "429"),
+        (12, "5xx"),
+        (8, "hang"),
+        (8, "broken"),
+        (5, "slow"),
+        (5, "stale"),
+        (9, "late"),
+        (5, "closed"),
+        (5, "gone"),
+        (8, "crash"),
+        (leases, "lease"),
+        (4, "clock"),
+        (8, "provider"),
+        (7, "route"),
+        (4, "service"),
+        (5, "replicaset"),
+        (5, "pods"),
+        (3, "down"),
+    ]) {
+        "409" => FaultKind::Answer {
+            on: writes(draw),
+            code: 409,
+            moment: Moment::Before,
+        },
+        "429" => FaultKind::Answer {
+            on: any(draw),
+            code: 429,
+            moment: Moment::Before,
+        },
+        "5xx" => FaultKind::Answer {
+            on: if moment == Moment::Before {
+                any(draw)
+            } else {
+                writes(draw)
+            },
+            code: *draw.pick(&[500, 503, 504]),
+            moment,
+        },
+        "hang" => FaultKind::Hang {
+            on: writes(draw),
+            moment,
+        },
+        "broken" => FaultKind::Disconnect {
+            on: if moment == Moment::Before {
+                any(draw)
+            } else {
+                writes(draw)
+            },
+            moment,
+        },
+        "slow" => FaultKind::Slow {
+            on: any(draw),
+            ms: *draw.pick(&[100, 1_000, 4_000]),
+        },
+        "stale" => FaultKind::Stale {
+            on: requests("list", &resource(draw), "", draw.between(1, 3)),
+            versions: draw.between(1, 40),
+        },
+        "late" => FaultKind::WatchLate {
+            resource: resource(draw),
+            ms: *draw.pick(&[50, 300, 1_500, 6_000]),
+            times: times(draw),
+        },
+        "closed" => FaultKind::WatchClosed {
+            resource: resource(draw),
+            times: times(draw),
+        },
+        "gone" => FaultKind::WatchGone {
+            resource: resource(draw),
+            times: times(draw),
+        },
+        "crash" => FaultKind::Crash {
+            down: *draw.pick(&[100, 1_000, 5_000, 25_000]),
+        },
+        "lease" => {
+            let ms = *draw.pick(&[3_000, 9_000, 12_000, 20_000, 40_000]);
+            if draw.percent(50) {
+                FaultKind::LeaseHangs { ms }
+            } else {
+                FaultKind::LeaseFails { ms }
+            }
+        }
+        "clock" => FaultKind::ClockJump {
+            replica: draw.below(scenario.controller.replicas),
+            seconds: *draw.pick(&[-60, -20, -5, -1, 1, 5, 20, 60]),
+        },
+        "provider" => FaultKind::Provider {
+            how: *draw.pick(&[
+                Metrics::Down,
+                Metrics::Slow,
+                Metrics::Hangs,
+                Metrics::Fails,
+                Metrics::NaN,
+                Metrics::Empty,
+            ]),
+            ms: *draw.pick(&[2_000, 8_000, 25_000]),
+        },
+        "route" => FaultKind::Route(*draw.weighted(&[
+            (35, Foreign::Label),
+            (25, Foreign::Rule),
+            (25, Foreign::Weights),
+            (15, Foreign::Gone),
+        ])),
+        "service" => {
+            let which = draw.below(2);
+            if draw.percent(50) {
+                FaultKind::DeleteService {
+                    which,
+                    back: *draw.pick(&[500, 3_000, 10_000]),
+                }
+            } else {
+                FaultKind::EditService { which }
+            }
+        }
+        "replicaset" => {
+            let newest = draw.below(3);
+            if draw.percent(50) {
+                FaultKind::DeleteReplicaSet { newest }
+            } else {
+                FaultKind::ScaleReplicaSet {
+                    newest,
+                    replicas: u32::try_from(draw.between(0, 5)).unwrap_or(0),
+                }
+            }
+        }
+        "pods" => {
+            if draw.percent(50) {
+                FaultKind::SlowPods {
+                    by: *draw.pick(&[2_000, 10_000]),
+                    ms: *draw.pick(&[3_000, 15_000]),
+                }
+            } else {
+                FaultKind::KillPods {
+                    count: draw.below(3) + 1,
+                }
+            }
+        }
+        _ => FaultKind::ApiDown {
+            ms: *draw.pick(&[500, 4_000, 15_000]),
+        },
+    }
+}
+
+fn requests(verb: &str, resource: &str, subresource: &str, times: u64) -> Requests {
+    Requests {
+        verb: verb.into(),
+        resource: resource.into(),
+        subresource: subresource.into(),
+        times: u32::try_from(times).unwrap_or(1),
+    }
+}
+
+fn times(draw: &mut Stream) -> u32 {
+    *draw.weighted(&[(50, 1), (30, 2), (15, 4), (5, 12)])
+}
+
+/// Writes of some resource, or of all.
+fn writes(draw: &mut Stream) -> Requests {
+    let times = u64::from(times(draw));
+    match *draw.pick(&[
+        "",
+        "",
+        "rollouts",
+        "rollouts/status",
+        "replicasets",
+        "services",
+        "httproutes",
+        "analysisruns",
+        "analysisruns/status",
+    ]) {
+        "rollouts/status" => requests("write", "rollouts", "status", times),
+        "analysisruns/status" => requests("write", "analysisruns", "status", times),
+        resource => requests("write", resource, "", times),
+    }
+}
+
+fn any(draw: &mut Stream) -> Requests {
+    if draw.percent(60) {
+        return writes(draw);
+    }
+    let verb = *draw.pick(&["get", "list", "watch", "any"]);
+    requests(verb, &resource(draw), "", u64::from(times(draw)))
+}
+
+fn resource(draw: &mut Stream) -> String {
+    let all = [
+        "",
+        "rollouts",
+        "rollouts",
+        "replicasets",
+        "replicasets",
+        "services",
+        "httproutes",
+        "analysisruns",
+        "endpointslices",
+    ];
+    (*draw.pick(&all)).to_owned()
+}

@@ -1,0 +1,50 @@
+//! From a seed to a scenario. Each part is drawn from a stream of its own.
+
+mod actions;
+mod apps;
+mod faults;
+mod specs;
+
+use crate::{
+    scenario::{Controller, Scenario},
+    seed::Stream,
+};
+
+/// When the first action may come, in milliseconds: the first versions are up by then, mostly.
+const BEGIN: u64 = 6_000;
+
+/// The scenario of a seed.
+pub fn scenario(seed: u64) -> Scenario {
+    let mut draw = Stream::new(seed, "shape");
+    let two = draw.percent(25);
+    let controller = Controller {
+        replicas: if two { 2 } else { 1 },
+        election: two || draw.percent(10),
+        audit: !draw.percent(20),
+        workers: *draw.pick(&[1, 2, 2, 4]),
+    };
+    let count = *draw.weighted(&[(60, 1_usize), (25, 2), (15, 3)]);
+    let length = draw.between(40, 150) * 1000;
+    let apps: Vec<_> = (0..count).map(|i| apps::app(seed, i)).collect();
+    let templates = apps
+        .iter()
+        .enumerate()
+        .flat_map(|(i, app)| specs::templates(seed, i, app))
+        .collect();
+    let mut actions: Vec<_> = apps
+        .iter()
+        .enumerate()
+        .flat_map(|(i, app)| actions::actions(seed, i, app, length))
+        .collect();
+    actions.sort_by_key(|action| (action.at, action.app));
+    let mut scenario = Scenario {
+        seed,
+        controller,
+        apps,
+        templates,
+        actions,
+        faults: Vec::new(),
+    };
+    scenario.faults = faults::faults(seed, &scenario, length);
+    scenario
+}
