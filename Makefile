@@ -11,7 +11,7 @@ OUT := $(or $(CARGO_TARGET_DIR),target)
 
 help: ## print this list
 	@printf 'make TARGET, where TARGET is one of\n'
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 build: need ## build the program: target/release/serin
 	cargo build --release --bin serin
