@@ -2,6 +2,8 @@
 
 mod json;
 mod merge;
+#[cfg(test)]
+mod tests;
 
 use serde_json::Value;
 

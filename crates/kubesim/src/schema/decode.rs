@@ -97,7 +97,8 @@ impl Run {
                         self.error = Some(error);
                     }
                 }
-                Some("Time" | "MicroTime") => self.time(text),
+                Some("Time") => self.time(text, false),
+                Some("MicroTime") => self.time(text, true),
                 _ if types.has(Types::STRING) => {}
                 _ if types.is_any() => {}
                 _ => self.fail("string", owner, steps, node),
@@ -131,17 +132,33 @@ impl Run {
         }
     }
 
-    fn time(&mut self, text: &mut String) {
+    fn time(&mut self, text: &mut String, micro: bool) {
+        if text.is_empty() {
+            return;
+        }
+        let layout = if micro {
+            "2006-01-02T15:04:05.000000Z07:00"
+        } else {
+            "2006-01-02T15:04:05Z07:00"
+        };
         match chrono::DateTime::parse_from_rfc3339(text) {
-            Ok(_) => {}
-            Err(_) if text.is_empty() => {}
-            Err(_) if self.error.is_none() => {
-                let shown = quoted(text);
-                self.error = Some(format!(
-                    "parsing time {shown} as \"2006-01-02T15:04:05Z07:00\": cannot parse {shown} as \"2006\""
-                ));
+            // A moment in microseconds has to have all six of them.
+            Ok(_) if micro && text.split_once('.').is_none_or(|(_, rest)| rest.find(|c: char| !c.is_ascii_digit()) != Some(6)) => {
+                self.error.get_or_insert_with(|| {
+                    let rest = text.get(19..).unwrap_or_default();
+                    format!("parsing time {} as \"{layout}\": cannot parse {} as \".000000\"", quoted(text), quoted(rest))
+                });
             }
-            Err(_) => {}
+            Ok(moment) => {
+                let format = if micro { "%Y-%m-%dT%H:%M:%S%.6fZ" } else { "%Y-%m-%dT%H:%M:%SZ" };
+                *text = moment.naive_utc().format(format).to_string();
+            }
+            Err(_) => {
+                self.error.get_or_insert_with(|| {
+                    let shown = quoted(text);
+                    format!("parsing time {shown} as \"{layout}\": cannot parse {shown} as \"2006\"")
+                });
+            }
         }
     }
 
@@ -150,15 +167,12 @@ impl Run {
             return;
         }
         if let Additional::Schema(child) = &node.additional {
-            for (name, value) in map.iter_mut() {
+            // The decoder's messages do not name keys of maps.
+            for value in map.values_mut() {
                 if value.is_null() {
                     *value = zero(child);
                 }
-                // The steps outlive this loop's borrow of the map only in messages: a copy of the name is enough.
-                let name = name.clone();
-                let mut inner: Vec<Step<'_>> = steps.clone();
-                inner.push(Step::Field(&name));
-                self.value(value, child, owner, &mut inner);
+                self.value(value, child, owner, steps);
             }
             return;
         }
@@ -178,11 +192,18 @@ impl Run {
         for (name, child) in &node.properties {
             match map.get_mut(name) {
                 Some(value) => {
-                    let mut inner: Vec<Step<'_>> = steps.clone();
-                    inner.push(Step::Field(name));
-                    self.value(value, child, owner, &mut inner);
-                    if child.zero == Zero::Dropped && is_zero(value) {
-                        map.remove(name);
+                    if !is_plain(value, child) {
+                        let mut inner: Vec<Step<'_>> = steps.clone();
+                        inner.push(Step::Field(name));
+                        self.value(value, child, owner, &mut inner);
+                    }
+                    match child.zero {
+                        Zero::Dropped if is_zero(value) => {
+                            map.remove(name);
+                        }
+                        // The storage's encoding does not tell an empty list from none.
+                        Zero::Written if value.as_array().is_some_and(Vec::is_empty) => *value = Value::Null,
+                        _ => {}
                     }
                 }
                 None if child.zero == Zero::Written => {
@@ -195,6 +216,17 @@ impl Run {
                 None => {}
             }
         }
+    }
+}
+
+/// A scalar of the type that is expected: nothing to do, so no place to note.
+fn is_plain(value: &Value, node: &Node) -> bool {
+    match value {
+        Value::String(_) => {
+            node.types == Types::STRING && node.format.is_none() && !matches!(node.go_name(), Some("Time" | "MicroTime"))
+        }
+        Value::Bool(_) => node.types == Types::BOOLEAN,
+        _ => false,
     }
 }
 
@@ -212,6 +244,7 @@ fn is_zero(value: &Value) -> bool {
 fn zero(node: &Node) -> Value {
     match node.types {
         Types::OBJECT if node.go.is_some() => Value::Object(Map::new()),
+        Types::STRING if matches!(node.go_name(), Some("Time" | "MicroTime")) => Value::Null,
         Types::STRING => Value::from(""),
         Types::INTEGER | Types::NUMBER | Types::INT_OR_STRING => Value::from(0),
         Types::BOOLEAN => Value::Bool(false),
