@@ -47,6 +47,10 @@ fn shrunk(before: &Facts<'_>, after: &Facts<'_>, findings: &mut Findings) {
             continue;
         }
         let share = before.share(|hash| hash == rs.hash);
+        if share > 0 && after.replica_sets.get(name).is_none_or(|rs| rs.wanted == 0) {
+            // W7 speaks of it, and refuses.
+            continue;
+        }
         let least = needed(before, share);
         if left < least {
             findings.warn(

@@ -65,7 +65,18 @@ fn weights_written(facts: &Facts<'_>, route: &RouteRef, weights: &Weights, findi
         return;
     }
     match allowed(facts) {
-        Ok(most) if canary <= most => {}
+        Ok(most) | Err((most, _)) if canary <= most => {
+            if canary > 0 && !has_ready_endpoint(facts) {
+                findings.refuse(
+                    W1,
+                    format!(
+                        "{name} would get the canary weight {canary}, but no pod of {:?} is ready behind the Service {}; wait \
+                         for one",
+                        facts.newest, services[0]
+                    ),
+                );
+            }
+        }
         Ok(most) => findings.refuse(
             W1,
             format!(
@@ -73,20 +84,10 @@ fn weights_written(facts: &Facts<'_>, route: &RouteRef, weights: &Weights, findi
                 place(facts)
             ),
         ),
-        Err((most, _)) if canary <= most => {}
         Err((most, why)) => findings.refuse(
             W1,
             format!("{name} would get the canary weight {canary}, {why} allows {most} (compat 2.15); wait for it"),
         ),
-    }
-    if canary > 0 && !has_ready_endpoint(facts) {
-        findings.refuse(
-            W1,
-            format!(
-                "{name} would get the canary weight {canary}, but no pod of {:?} is ready behind the Service {}; wait for one",
-                facts.newest, services[0]
-            ),
-        );
     }
 }
 

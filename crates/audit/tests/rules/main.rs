@@ -1,0 +1,10 @@
+//! Each rule broken by a hand-made World and plan, and the legal twin of each.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod capacity;
+mod guards;
+mod progress;
+mod removal;
+mod scene;
+mod traffic;
