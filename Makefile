@@ -22,7 +22,15 @@ test: need ## run every suite: lint, unit tests, doc tests, real cluster; ends w
 test-long: need ## run what takes long: repetitions, long runs, more random cases, both demos
 	@tools/test.sh --long
 
-.PHONY: mutants simulate-mutants
+.PHONY: simulate replay mutants simulate-mutants
+simulate: need ## play SEEDS=2000 seeds of the simulation (ARGS='--table --from 5000'); ends with "N passed, N failed"
+	@cargo build --quiet --profile simulation --package serin-simulation
+	@exec $(OUT)/simulation/serin-simulation run --seeds $(or $(SEEDS),2000) $(ARGS)
+
+replay: need ## play one seed, SEED=7, and print all that happened (ARGS=--timeline: one line per notable thing)
+	@cargo build --quiet --profile simulation --package serin-simulation
+	@exec $(OUT)/simulation/serin-simulation replay $(or $(SEED),$(error name the seed: make replay SEED=7)) $(ARGS)
+
 simulate-mutants: need ## put ten deliberate bugs into the controller, one at a time, and see which seed of the simulation notices
 	cargo run --quiet --profile simulation --package serin-simulation --features mutants -- mutants
 
