@@ -7,13 +7,14 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
     Change, Crd, Intercept, Resource, Service, Status,
-    kinds::{Kind, Kinds, PROVISIONAL},
+    kinds::{Kind, Kinds},
+    registry::{self, Write, WriteOptions},
     storage::Store,
 };
 
@@ -116,16 +117,9 @@ impl Cluster {
         let store = Store::new(options.seed, options.history, options.record);
         let started = store.started;
         let mut kinds = Kinds::default();
-        for (plural, kind, group, version, namespaced, status) in PROVISIONAL {
-            kinds.add(Kind {
-                resource: Resource::new(group, plural),
-                kind: kind.to_owned(),
-                versions: vec![version.to_owned()],
-                namespaced,
-                status,
-            });
-        }
-        Self {
+        kinds.add_builtin();
+        let start = options.start;
+        let cluster = Self {
             inner: Arc::new(Inner {
                 options,
                 started,
@@ -138,16 +132,27 @@ impl Cluster {
                 }),
                 cuts: watch::Sender::new(0),
             }),
+        };
+        {
+            let mut state = cluster.state();
+            let resource = Resource::new("", "namespaces");
+            for mut namespace in registry::initial_namespaces(start) {
+                namespace["metadata"]["uid"] = json!(state.store.random.uuid());
+                let name = text(&namespace, "/metadata/name").to_owned();
+                state.store.put("kube-apiserver", resource, "", &name, Some(namespace));
+            }
         }
+        cluster
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Serves a custom resource from now on.
+    /// Serves a custom resource from now on. No CustomResourceDefinition object comes of it: create one through the API if
+    /// somebody is to read it.
     pub fn register(&self, crd: &Arc<Crd>) {
-        let _ = crd;
+        registry::serve(&mut self.state(), crd);
     }
 
     /// A client; its requests carry the user's name in the trace.
@@ -195,27 +200,14 @@ impl Cluster {
     ///
     /// # Errors
     /// What the API server would answer.
-    pub fn create(&self, user: &str, resource: &str, mut object: Value) -> Result<Arc<Value>, Status> {
+    pub fn create(&self, user: &str, resource: &str, object: Value) -> Result<Arc<Value>, Status> {
         let now = self.now();
         let mut state = self.state();
         let kind = state.kinds.find(resource)?;
         let namespace = text(&object, "/metadata/namespace").to_owned();
-        let mut name = text(&object, "/metadata/name").to_owned();
-        if name.is_empty() {
-            name = format!("{}{}", text(&object, "/metadata/generateName"), state.store.random.suffix());
-        }
-        if state.store.table(kind.resource).get(&namespace, &name).is_some() {
-            return Err(Status::already_exists(kind.resource, &name));
-        }
-        object["metadata"]["name"] = json!(name);
-        object["metadata"]["uid"] = json!(state.store.random.uuid());
-        object["metadata"]["generation"] = json!(1);
-        object["metadata"]["creationTimestamp"] = json!(now.to_rfc3339_opts(SecondsFormat::Secs, true));
-        object["kind"] = json!(kind.kind);
-        object["apiVersion"] = json!(kind.api_version(&kind.versions[0]));
-        Ok(Arc::clone(
-            &state.store.put(user, kind.resource, &namespace, &name, Some(object)).value,
-        ))
+        let options = WriteOptions::default();
+        let write = direct(user, &kind, &namespace, "", None, now, &options);
+        registry::create(&mut state, &write, typed(&kind, object)).map(|w| Arc::clone(&w.object.value))
     }
 
     /// Replaces an object or a subresource of it; its resourceVersion is checked when given.
@@ -227,26 +219,24 @@ impl Cluster {
         user: &str,
         resource: &str,
         subresource: Option<&str>,
-        object: Value,
+        mut object: Value,
     ) -> Result<Arc<Value>, Status> {
+        let now = self.now();
         let mut state = self.state();
         let kind = state.kinds.find(resource)?;
         let namespace = text(&object, "/metadata/namespace").to_owned();
         let name = text(&object, "/metadata/name").to_owned();
-        let Some(old) = state.store.table(kind.resource).get(&namespace, &name).cloned() else {
-            return Err(Status::not_found(kind.resource, &name));
-        };
-        let given = text(&object, "/metadata/resourceVersion");
-        if !given.is_empty() && given != old.version.to_string() {
-            return Err(Status::modified(kind.resource, &name));
+        let options = WriteOptions::default();
+        let write = direct(user, &kind, &namespace, &name, subresource, now, &options);
+        if subresource == Some("scale") {
+            return registry::update_scale(&mut state, &write, object).map(|w| Arc::clone(&w.object.value));
         }
-        let new = provisional_change(&kind, &old.value, object, subresource);
-        if new == *old.value {
-            return Ok(Arc::clone(&old.value));
+        if text(&object, "/metadata/resourceVersion").is_empty()
+            && let Some(old) = state.store.table(kind.resource).get(&namespace, &name)
+        {
+            object["metadata"]["resourceVersion"] = json!(old.version.to_string());
         }
-        Ok(Arc::clone(
-            &state.store.put(user, kind.resource, &namespace, &name, Some(new)).value,
-        ))
+        registry::update(&mut state, &write, typed(&kind, object)).map(|w| Arc::clone(&w.object.value))
     }
 
     /// Patches an object or a subresource of it.
@@ -262,28 +252,15 @@ impl Cluster {
         subresource: Option<&str>,
         patch: &Patch,
     ) -> Result<Arc<Value>, Status> {
+        let now = self.now();
         let mut state = self.state();
         let kind = state.kinds.find(resource)?;
-        let Some(old) = state.store.table(kind.resource).get(namespace, name).cloned() else {
-            return Err(Status::not_found(kind.resource, name));
-        };
-        let mut object = (*old.value).clone();
-        match patch {
-            Patch::Merge(patch) | Patch::Strategic(patch) | Patch::Apply { object: patch, .. } => {
-                json_patch::merge(&mut object, patch);
-            }
-            Patch::Json(_) => return Err(Status::bad_request("not yet")),
-        }
-        let new = provisional_change(&kind, &old.value, object, subresource);
-        if new == *old.value {
-            return Ok(Arc::clone(&old.value));
-        }
-        Ok(Arc::clone(
-            &state.store.put(user, kind.resource, namespace, name, Some(new)).value,
-        ))
+        let options = WriteOptions::default();
+        let write = direct(user, &kind, namespace, name, subresource, now, &options);
+        registry::patch(&mut state, &write, patch).map(|w| Arc::clone(&w.object.value))
     }
 
-    /// Deletes an object; `options` are `DeleteOptions`, or null.
+    /// Deletes an object; `options` are `DeleteOptions`, or null. Answers with the object or a `Status`.
     ///
     /// # Errors
     /// What the API server would answer.
@@ -295,14 +272,15 @@ impl Cluster {
         name: &str,
         options: &Value,
     ) -> Result<Value, Status> {
-        let _ = options;
+        let now = self.now();
         let mut state = self.state();
         let kind = state.kinds.find(resource)?;
-        if state.store.table(kind.resource).get(namespace, name).is_none() {
-            return Err(Status::not_found(kind.resource, name));
-        }
-        state.store.put(user, kind.resource, namespace, name, None);
-        Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
+        let write_options = WriteOptions::default();
+        let write = direct(user, &kind, namespace, name, None, now, &write_options);
+        registry::delete(&mut state, &write, options).map(|deleted| match deleted {
+            registry::Deleted::Status(status) => status,
+            registry::Deleted::Object(object) => (*object.value).clone(),
+        })
     }
 
     /// The version of the last change of anything.
@@ -348,27 +326,33 @@ pub(crate) fn text<'a>(object: &'a Value, path: &str) -> &'a str {
     object.pointer(path).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn provisional_change(kind: &Kind, old: &Value, mut object: Value, subresource: Option<&str>) -> Value {
-    let mut new = if subresource == Some("status") {
-        let mut new = old.clone();
-        new["status"] = object["status"].take();
-        new
-    } else {
-        if kind.status {
-            match old.get("status") {
-                Some(status) => object["status"] = status.clone(),
-                None => {
-                    object.as_object_mut().and_then(|o| o.remove("status"));
-                }
-            }
-        }
-        object
-    };
-    for field in ["uid", "creationTimestamp", "generation", "resourceVersion"] {
-        new["metadata"][field] = old["metadata"][field].clone();
+/// A write that no request made.
+fn direct<'a>(
+    user: &'a str,
+    kind: &'a Arc<Kind>,
+    namespace: &'a str,
+    name: &'a str,
+    subresource: Option<&'a str>,
+    now: DateTime<Utc>,
+    options: &'a WriteOptions,
+) -> Write<'a> {
+    Write {
+        user,
+        kind: Arc::clone(kind),
+        version: &kind.storage,
+        namespace,
+        name,
+        subresource: subresource.unwrap_or_default(),
+        now,
+        options,
     }
-    if new.get("spec") != old.get("spec") {
-        new["metadata"]["generation"] = json!(old["metadata"]["generation"].as_i64().unwrap_or(0) + 1);
+}
+
+/// Objects given directly need not say their kind.
+fn typed(kind: &Kind, mut object: Value) -> Value {
+    if object.is_object() {
+        object["kind"] = json!(kind.kind);
+        object["apiVersion"] = json!(kind.api_version(&kind.storage));
     }
-    new
+    object
 }

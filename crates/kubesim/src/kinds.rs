@@ -2,17 +2,65 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{Resource, Status};
+use serde_json::{Value, json};
+
+use crate::{
+    Crd, Resource, Status,
+    cluster::text,
+    registry::Validation,
+    schema::{self, FieldError, Rules},
+};
+
+/// What bumps `metadata.generation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Generation {
+    /// There is none.
+    None,
+    /// A change of the spec.
+    Spec,
+    /// A change of the spec or of the annotations (Deployments).
+    SpecOrAnnotations,
+    /// A change of anything but metadata (and status, where that is a subresource): custom resources.
+    Content,
+    /// A change of anything but metadata, or of the labels (EndpointSlices).
+    ContentOrLabels,
+}
+
+/// Where a kind's `scale` subresource finds its numbers: JSON pointers.
+#[derive(Clone, Debug)]
+pub(crate) struct Scale {
+    pub replicas: String,
+    pub status_replicas: String,
+    /// Of a text for custom resources, of a label selector for built-in kinds.
+    pub selector: Option<String>,
+}
 
 /// A kind that is served.
 #[derive(Clone, Debug)]
 pub(crate) struct Kind {
     pub resource: Resource,
     pub kind: String,
+    pub list_kind: String,
+    pub singular: String,
+    pub short_names: Vec<String>,
+    pub categories: Vec<String>,
     /// Served versions, the preferred one first.
     pub versions: Vec<String>,
+    pub storage: String,
     pub namespaced: bool,
     pub status: bool,
+    pub scale: Option<Scale>,
+    pub generation: Generation,
+    /// A PUT without a resourceVersion is accepted.
+    pub unconditional_update: bool,
+    /// A PUT of what does not exist creates it.
+    pub create_on_update: bool,
+    /// A DELETE is answered with the object.
+    pub returns_deleted: bool,
+    /// Of custom resources.
+    pub crd: Option<Arc<Crd>>,
+    /// By version.
+    pub rules: Vec<(String, Arc<dyn Rules>)>,
 }
 
 impl Kind {
@@ -23,6 +71,267 @@ impl Kind {
         } else {
             format!("{}/{version}", self.resource.group)
         }
+    }
+
+    pub(crate) fn is(&self, group: &str, plural: &str) -> bool {
+        self.resource.group == group && self.resource.plural == plural
+    }
+
+    pub(crate) fn is_custom(&self) -> bool {
+        self.crd.is_some()
+    }
+
+    /// The object in another version than the stored one.
+    pub(crate) fn convert(&self, object: &Value, version: &str) -> Value {
+        let mut object = object.clone();
+        object["apiVersion"] = Value::String(self.api_version(version));
+        object
+    }
+
+    /// The rules of a version, or of the stored one.
+    pub(crate) fn rules(&self, version: &str) -> Option<&dyn Rules> {
+        let of = |version: &str| self.rules.iter().find(|(v, _)| v == version).map(|(_, rules)| &**rules);
+        of(version).or_else(|| of(&self.storage))
+    }
+
+    /// The kind of a custom resource, as its definition has it.
+    pub(crate) fn custom(crd: &Arc<Crd>) -> Self {
+        let storage = crd.storage();
+        let mut versions: Vec<String> = crd.versions.iter().filter(|v| v.served).map(|v| v.name.clone()).collect();
+        versions.sort_by(|a, b| version_priority(b).cmp(&version_priority(a)).then_with(|| a.cmp(b)));
+        Self {
+            resource: Resource::new(&crd.group, &crd.plural),
+            kind: crd.kind.clone(),
+            list_kind: crd.list_kind.clone(),
+            singular: crd.singular.clone(),
+            short_names: crd.short_names.clone(),
+            categories: crd.categories.clone(),
+            versions,
+            storage: storage.name.clone(),
+            namespaced: crd.namespaced,
+            status: storage.status,
+            scale: storage.scale.as_ref().map(|scale| Scale {
+                replicas: pointer(&scale.spec_replicas),
+                status_replicas: pointer(&scale.status_replicas),
+                selector: scale.label_selector.as_deref().map(pointer),
+            }),
+            generation: Generation::Content,
+            unconditional_update: false,
+            create_on_update: false,
+            returns_deleted: false,
+            rules: crd
+                .versions
+                .iter()
+                .map(|v| (v.name.clone(), Arc::clone(v) as Arc<dyn Rules>))
+                .collect(),
+            crd: Some(Arc::clone(crd)),
+        }
+    }
+
+    /// Whether an object says the kind and version that the path says.
+    pub(crate) fn check_type(&self, object: &Value, version: &str) -> Result<(), Status> {
+        let (kind, api_version) = (text(object, "/kind"), text(object, "/apiVersion"));
+        if self.is_custom() && (kind.is_empty() || api_version.is_empty()) {
+            let body = object.to_string();
+            let what = if kind.is_empty() { "Kind" } else { "apiVersion" };
+            let mut summary: String = body.chars().take(30).collect();
+            if summary.len() < body.len() {
+                summary += " ...";
+            }
+            return Err(Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {}): Object '{what}' is missing in '{body}' ({summary})",
+                self.kind
+            )));
+        }
+        let expected = self.api_version(version);
+        if !api_version.is_empty() && api_version != expected && !(kind == self.kind && self.serves(api_version)) {
+            return Err(Status::bad_request(format!(
+                "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+            )));
+        }
+        if kind.is_empty() || kind == self.kind {
+            return Ok(());
+        }
+        if self.is_custom() {
+            return self.invalid(
+                text(object, "/metadata/name"),
+                vec![FieldError::invalid("kind", kind, format!("must be {}", self.kind))],
+            );
+        }
+        let group = if self.resource.group.is_empty() {
+            "core"
+        } else {
+            self.resource.group.split('.').next().unwrap_or_default()
+        };
+        Err(Status::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {}: converting (v1.{kind}) to ({group}.{}): unknown conversion",
+            self.kind, self.kind
+        )))
+    }
+
+    fn serves(&self, api_version: &str) -> bool {
+        self.is_custom() && self.versions.iter().any(|v| self.api_version(v) == api_version)
+    }
+
+    /// Brings an object into the stored form; the paths of unknown fields.
+    pub(crate) fn decode(&self, object: &mut Value, version: &str) -> Result<Vec<String>, Status> {
+        if !object.is_object() {
+            return Err(Status::bad_request(format!(
+                "{} in version {version:?} cannot be handled as a {}: the body is not an object",
+                self.kind, self.kind
+            )));
+        }
+        self.rules(version).map_or_else(|| Ok(Vec::new()), |rules| rules.decode(object))
+    }
+
+    /// What the request wants to be done with unknown fields.
+    pub(crate) fn treat_unknown(
+        &self,
+        validation: Validation,
+        version: &str,
+        unknown: &[String],
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Status> {
+        match validation {
+            Validation::Strict if !unknown.is_empty() => Err(schema::unknown_fields(&self.kind, version, unknown)),
+            Validation::Warn => {
+                warnings.extend(unknown.iter().map(|field| format!("unknown field {field:?}")));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts the defaults in.
+    pub(crate) fn default(&self, object: &mut Value) {
+        if let Some(rules) = self.rules(&self.storage) {
+            rules.default(object);
+        }
+    }
+
+    /// Complaints about a new object.
+    pub(crate) fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        self.rules(&self.storage).map(|rules| rules.validate(object)).unwrap_or_default()
+    }
+
+    /// Complaints about a change.
+    pub(crate) fn validate_update(&self, object: &Value, old: &Value, subresource: &str) -> Vec<FieldError> {
+        self.rules(&self.storage)
+            .map(|rules| rules.validate_update(object, old, subresource))
+            .unwrap_or_default()
+    }
+
+    /// 422 if there are complaints.
+    pub(crate) fn invalid(&self, name: &str, errors: Vec<FieldError>) -> Result<(), Status> {
+        if errors.is_empty() {
+            return Ok(());
+        }
+        Err(schema::invalid(self.resource.group, &self.kind, name, &errors))
+    }
+
+    /// What the server makes of a new object before it is checked: its status is not the client's to set.
+    pub(crate) fn prepare_create(&self, object: &mut Value) {
+        if self.status
+            && !self.is("", "nodes")
+            && let Some(map) = object.as_object_mut()
+        {
+            map.remove("status");
+        }
+        if self.is("", "namespaces") {
+            let name = object["metadata"]["name"].clone();
+            object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
+            object["spec"]["finalizers"] = json!(["kubernetes"]);
+            object["status"]["phase"] = json!("Active");
+        }
+    }
+
+    /// What the server makes of a change of the whole object: the status stays.
+    pub(crate) fn prepare_update(&self, new: &mut Value, old: &Value) {
+        let Some(map) = new.as_object_mut() else { return };
+        if self.status {
+            keep(map, old, "status");
+        }
+        if self.is("", "namespaces") {
+            keep(map, old, "spec");
+            new["metadata"]["labels"]["kubernetes.io/metadata.name"] = new["metadata"]["name"].clone();
+        }
+    }
+
+    /// What the server makes of a change of the status: everything else stays.
+    pub(crate) fn prepare_status(&self, new: &mut Value, old: &Value) {
+        if self.is_custom() {
+            let status = new.get_mut("status").map(Value::take);
+            let fields = new["metadata"].get("managedFields").cloned();
+            *new = old.clone();
+            if let Some(map) = new.as_object_mut() {
+                match status {
+                    Some(status) => map.insert("status".into(), status),
+                    None => map.remove("status"),
+                };
+            }
+            if let Some(fields) = fields {
+                new["metadata"]["managedFields"] = fields;
+            }
+            return;
+        }
+        let Some(map) = new.as_object_mut() else { return };
+        let others: Vec<String> = map
+            .keys()
+            .chain(old.as_object().into_iter().flat_map(|o| o.keys()))
+            .filter(|field| !matches!(field.as_str(), "metadata" | "status"))
+            .cloned()
+            .collect();
+        for field in others {
+            keep(map, old, &field);
+        }
+        // Each kind has its own idea of what of the metadata may come along with a status.
+        let kept: &[&str] = match self.resource.plural {
+            "deployments" => &["labels"],
+            "pods" => &["ownerReferences"],
+            _ => &[],
+        };
+        if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
+            for field in kept {
+                keep(metadata, &old["metadata"], field);
+            }
+        }
+    }
+
+    /// Whether a terminating object without finalizers may go: a namespace waits for its content.
+    pub(crate) fn may_end(&self, object: &Value) -> bool {
+        !self.is("", "namespaces") || object["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty)
+    }
+}
+
+/// Takes a field over from the old object.
+fn keep(map: &mut serde_json::Map<String, Value>, old: &Value, field: &str) {
+    match old.get(field) {
+        Some(value) => map.insert(field.to_owned(), value.clone()),
+        None => map.remove(field),
+    };
+}
+
+/// `.spec.replicas` as a JSON pointer.
+fn pointer(path: &str) -> String {
+    path.trim_start_matches('$').replace('.', "/")
+}
+
+/// Orders versions as discovery does: v2 before v1 before v1beta2 before v1alpha1 before anything else.
+fn version_priority(version: &str) -> (u8, u64, u64) {
+    let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>();
+    let Some(rest) = version.strip_prefix('v') else {
+        return (0, 0, 0);
+    };
+    let major = digits(rest);
+    let (stage, minor) = match &rest[major.len()..] {
+        "" => (3, String::new()),
+        beta if beta.starts_with("beta") => (2, digits(&beta[4..])),
+        alpha if alpha.starts_with("alpha") => (1, digits(&alpha[5..])),
+        _ => return (0, 0, 0),
+    };
+    match major.parse() {
+        Ok(major) => (stage, major, minor.parse().unwrap_or(0)),
+        Err(_) => (0, 0, 0),
     }
 }
 
@@ -37,6 +346,22 @@ impl Kinds {
         self.by_resource.insert(kind.resource, Arc::new(kind));
     }
 
+    pub(crate) fn remove(&mut self, resource: Resource) {
+        self.by_resource.remove(&resource);
+    }
+
+    pub(crate) fn get(&self, resource: Resource) -> Option<Arc<Kind>> {
+        self.by_resource.get(&resource).cloned()
+    }
+
+    /// By group, version and plural, as paths name it.
+    pub(crate) fn served(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Kind>> {
+        self.by_resource
+            .values()
+            .find(|kind| kind.is(group, plural) && kind.versions.iter().any(|v| v == version))
+            .cloned()
+    }
+
     /// By `plural` or `plural.group`; of several the one of the core group, else the first group by name.
     pub(crate) fn find(&self, resource: &str) -> Result<Arc<Kind>, Status> {
         let (plural, group) = resource.split_once('.').map_or((resource, None), |(p, g)| (p, Some(g)));
@@ -46,10 +371,15 @@ impl Kinds {
             .cloned()
             .ok_or_else(Status::no_such_path)
     }
+
+    /// All, ordered by group and plural.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Kind>> {
+        self.by_resource.values()
+    }
 }
 
 /// Stands in until the table of built-in kinds is here: plural, kind, group, version, namespaced, status.
-pub(crate) const PROVISIONAL: [(&str, &str, &str, &str, bool, bool); 19] = [
+const PROVISIONAL: [(&str, &str, &str, &str, bool, bool); 17] = [
     ("namespaces", "Namespace", "", "v1", false, true),
     ("nodes", "Node", "", "v1", false, true),
     ("pods", "Pod", "", "v1", true, true),
@@ -66,7 +396,61 @@ pub(crate) const PROVISIONAL: [(&str, &str, &str, &str, bool, bool); 19] = [
     ("endpointslices", "EndpointSlice", "discovery.k8s.io", "v1", true, false),
     ("leases", "Lease", "coordination.k8s.io", "v1", true, false),
     ("poddisruptionbudgets", "PodDisruptionBudget", "policy", "v1", true, true),
-    ("rollouts", "Rollout", "argoproj.io", "v1alpha1", true, true),
-    ("analysisruns", "AnalysisRun", "argoproj.io", "v1alpha1", true, false),
-    ("httproutes", "HTTPRoute", "gateway.networking.k8s.io", "v1", true, true),
+    ("customresourcedefinitions", "CustomResourceDefinition", "apiextensions.k8s.io", "v1", false, true),
 ];
+
+impl Kinds {
+    /// Serves the built-in kinds.
+    pub(crate) fn add_builtin(&mut self) {
+        for (plural, kind, group, version, namespaced, status) in PROVISIONAL {
+            let mut served = Kind {
+                resource: Resource::new(group, plural),
+                kind: kind.to_owned(),
+                list_kind: format!("{kind}List"),
+                singular: kind.to_lowercase(),
+                short_names: Vec::new(),
+                categories: Vec::new(),
+                versions: vec![version.to_owned()],
+                storage: version.to_owned(),
+                namespaced,
+                status,
+                scale: None,
+                generation: Generation::None,
+                unconditional_update: true,
+                create_on_update: false,
+                returns_deleted: false,
+                crd: None,
+                rules: Vec::new(),
+            };
+            served.habits();
+            self.add(served);
+        }
+    }
+}
+
+impl Kind {
+    /// What built-in kinds do each in their own way.
+    fn habits(&mut self) {
+        let plural = self.resource.plural;
+        self.generation = match plural {
+            "deployments" => Generation::SpecOrAnnotations,
+            "replicasets" | "statefulsets" | "daemonsets" | "jobs" | "cronjobs" | "poddisruptionbudgets" | "pods"
+            | "customresourcedefinitions" => Generation::Spec,
+            "endpointslices" => Generation::ContentOrLabels,
+            _ => Generation::None,
+        };
+        self.unconditional_update = !matches!(plural, "leases" | "poddisruptionbudgets" | "customresourcedefinitions");
+        self.create_on_update = matches!(
+            plural,
+            "leases" | "events" | "services" | "endpoints" | "roles" | "rolebindings" | "clusterroles" | "clusterrolebindings"
+        );
+        self.returns_deleted = matches!(plural, "namespaces" | "pods" | "services" | "serviceaccounts");
+        if matches!(plural, "deployments" | "replicasets" | "statefulsets") {
+            self.scale = Some(Scale {
+                replicas: "/spec/replicas".into(),
+                status_replicas: "/status/replicas".into(),
+                selector: Some("/spec/selector".into()),
+            });
+        }
+    }
+}

@@ -95,6 +95,12 @@ impl Stored {
         }
     }
 
+    /// An object that is not stored: the answer to a dry run.
+    pub(crate) fn unsaved(value: Value) -> Arc<Self> {
+        let version = value["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse().ok());
+        Arc::new(Self::new(version.unwrap_or(0), value))
+    }
+
     /// The object as JSON text, written once.
     pub(crate) fn text(&self) -> Bytes {
         self.text.get_or_init(|| Bytes::from(self.value.to_string())).clone()

@@ -1,0 +1,110 @@
+//! Creation.
+
+use serde_json::{Value, json};
+
+use super::{
+    Write, Written, crds,
+    meta::{self, metadata},
+    namespaces, pods,
+};
+use crate::{
+    Status,
+    cluster::{State, text},
+    storage::Stored,
+};
+
+/// How often a generated name that is taken is drawn again.
+const NAMES_TRIED: usize = 8;
+
+/// Creates an object.
+pub(crate) fn create(state: &mut State, write: &Write<'_>, mut object: Value) -> Result<Written, Status> {
+    let kind = &write.kind;
+    let mut warnings = Vec::new();
+    kind.check_type(&object, write.version)?;
+    let unknown = kind.decode(&mut object, write.version)?;
+    kind.treat_unknown(write.options.validation, write.version, &unknown, &mut warnings)?;
+    meta::drop_nulls(&mut object);
+    let own = metadata(&mut object);
+    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+        own.remove(field);
+    }
+    meta::match_namespace(&mut object, kind, write.namespace)?;
+    namespaces::admit(state, kind, write.namespace, text(&object, "/metadata/name"))?;
+
+    let generated = text(&object, "/metadata/name").is_empty() && !text(&object, "/metadata/generateName").is_empty();
+    let mut name = text(&object, "/metadata/name").to_owned();
+    if generated {
+        name = generate(state, write, text(&object, "/metadata/generateName"));
+        object["metadata"]["name"] = json!(name);
+    }
+    if !write.name.is_empty() && write.name != name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            write.name
+        )));
+    }
+    object["kind"] = json!(kind.kind);
+    object["apiVersion"] = json!(kind.api_version(&kind.storage));
+    object["metadata"]["creationTimestamp"] = meta::time(write.now);
+    object["metadata"]["uid"] = json!(if write.options.dry_run {
+        state.store.random.clone().uuid()
+    } else {
+        state.store.random.uuid()
+    });
+    meta::first_generation(&mut object, kind);
+    kind.prepare_create(&mut object);
+    kind.default(&mut object);
+    kind.invalid(&name, kind.validate_create(&object))?;
+    crds::check(write, &object)?;
+    if object["metadata"]
+        .get("resourceVersion")
+        .and_then(Value::as_str)
+        .is_some_and(|v| !v.is_empty() && v != "0")
+    {
+        return Err(Status::new(
+            500,
+            "",
+            "resourceVersion should not be set on objects to be created",
+        ));
+    }
+    if state.store.table(kind.resource).get(write.namespace, &name).is_some() {
+        let mut taken = Status::already_exists(kind.resource, &name);
+        if generated {
+            taken.message += ", the server was not able to generate a unique name for the object";
+        }
+        return Err(taken);
+    }
+    if write.options.dry_run {
+        return Ok(Written {
+            object: Stored::unsaved(object),
+            created: true,
+            warnings,
+        });
+    }
+    let stored = state.store.put(write.user, kind.resource, write.namespace, &name, Some(object));
+    crds::created(state, write, &name);
+    pods::created(state, write, &name);
+    Ok(Written {
+        object: stored,
+        created: true,
+        warnings,
+    })
+}
+
+/// A free name that begins with this.
+fn generate(state: &mut State, write: &Write<'_>, prefix: &str) -> String {
+    // A name has at most 63 characters, five of which are drawn.
+    let prefix: String = prefix.chars().take(58).collect();
+    let mut random = state.store.random.clone();
+    let mut name = String::new();
+    for _ in 0..NAMES_TRIED {
+        name = format!("{prefix}{}", random.suffix());
+        if state.store.table(write.kind.resource).get(write.namespace, &name).is_none() {
+            break;
+        }
+    }
+    if !write.options.dry_run {
+        state.store.random = random;
+    }
+    name
+}

@@ -1,0 +1,81 @@
+//! What a write does to what is stored: the rules that all kinds share, and those of the few kinds that have their own.
+//!
+//! Works under the cluster's lock and at once: nothing here waits. The HTTP front and the in-process methods of the
+//! cluster come through here alike. Knows nothing of HTTP; schemas and patches are pure functions elsewhere.
+
+mod create;
+mod crds;
+mod removal;
+mod meta;
+mod namespaces;
+mod patch;
+mod pods;
+mod scale;
+mod update;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+pub(crate) use create::create;
+pub(crate) use crds::serve;
+pub(crate) use namespaces::initial as initial_namespaces;
+pub(crate) use removal::{delete, delete_collection};
+pub(crate) use patch::patch;
+pub(crate) use pods::{bind, evict};
+pub(crate) use scale::{read_scale, update_scale};
+pub(crate) use update::update;
+
+use crate::{kinds::Kind, storage::Stored};
+
+/// What is done with fields that no schema knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Validation {
+    /// They are dropped in silence.
+    Ignore,
+    /// They are dropped and the answer warns.
+    #[default]
+    Warn,
+    /// The write is refused.
+    Strict,
+}
+
+/// The options of a write.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WriteOptions {
+    pub dry_run: bool,
+    pub manager: String,
+    pub validation: Validation,
+}
+
+/// One write: who, what and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Write<'a> {
+    pub user: &'a str,
+    pub kind: Arc<Kind>,
+    pub version: &'a str,
+    pub namespace: &'a str,
+    /// Empty when the object says it.
+    pub name: &'a str,
+    pub subresource: &'a str,
+    pub now: DateTime<Utc>,
+    pub options: &'a WriteOptions,
+}
+
+/// What came of a write.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub object: Arc<Stored>,
+    pub created: bool,
+    pub warnings: Vec<String>,
+}
+
+/// What came of a deletion.
+#[derive(Debug)]
+pub(crate) enum Deleted {
+    /// The object is gone; the answer is a Status about it.
+    Status(Value),
+    /// The answer is the object, gone or still waiting for its end.
+    Object(Arc<Stored>),
+}

@@ -1,0 +1,117 @@
+//! Patches of the four kinds: applied to the object as it is, after which the rules of an update hold.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Validation, Write, Written, meta, scale, update};
+use crate::{
+    Patch, Status,
+    cluster::{State, text},
+    kinds::Kind,
+    patch as patches,
+    storage::Stored,
+};
+
+/// Patches an object, or its scale.
+pub(crate) fn patch(state: &mut State, write: &Write<'_>, patch: &Patch) -> Result<Written, Status> {
+    let kind = &write.kind;
+    let old = state.store.table(kind.resource).get(write.namespace, write.name).cloned();
+    if let Patch::Apply { manager, force, object } = patch {
+        return apply(state, write, old, manager, *force, object);
+    }
+    let Some(old) = old else {
+        return Err(Status::not_found(kind.resource, write.name));
+    };
+    if write.subresource == "scale" {
+        let mut scale = scale::read_scale(kind, &old.value)?;
+        change(kind, write.version, &mut scale, patch)?;
+        return scale::update_scale(state, write, scale);
+    }
+    let mut object = kind.convert(&old.value, write.version);
+    change(kind, write.version, &mut object, patch)?;
+    let mut warnings = Vec::new();
+    check_patched(write, &mut object, &mut warnings)?;
+    meta::match_namespace(&mut object, kind, write.namespace)?;
+    update::check_name(&object, write.name)?;
+    check_version(kind, write.name, &old, &object)?;
+    update::finish(state, write, &old, object, warnings)
+}
+
+fn change(kind: &Kind, version: &str, object: &mut Value, patch: &Patch) -> Result<(), Status> {
+    match patch {
+        Patch::Merge(patch) => patches::merge(object, patch),
+        Patch::Json(patch) => patches::json(object, patch),
+        Patch::Strategic(patch) => {
+            let _ = (kind, version, patch);
+            Err(unsupported(kind))
+        }
+        Patch::Apply { .. } => Err(unsupported(kind)),
+    }
+}
+
+/// 415: this kind of patch is not understood for this kind of object.
+pub(crate) fn unsupported(kind: &Kind) -> Status {
+    let mut accepted = vec!["application/json-patch+json", "application/merge-patch+json"];
+    if !kind.is_custom() {
+        accepted.push("application/strategic-merge-patch+json");
+    }
+    accepted.push("application/apply-patch+yaml");
+    Status::new(
+        415,
+        "UnsupportedMediaType",
+        format!(
+            "the body of the request was in an unknown format - accepted media types include: {}",
+            accepted.join(", ")
+        ),
+    )
+}
+
+/// What a patch made must be an object of the kind still.
+fn check_patched(write: &Write<'_>, object: &mut Value, warnings: &mut Vec<String>) -> Result<(), Status> {
+    let kind = &write.kind;
+    let patched = object.clone();
+    kind.check_type(object, write.version)?;
+    let unknown = kind.decode(object, write.version).map_err(|status| {
+        let why = status.message.split_once(&format!("cannot be handled as a {}: ", kind.kind));
+        patches::undecodable(&patched, why.map_or(status.message.as_str(), |(_, why)| why))
+    })?;
+    match write.options.validation {
+        Validation::Strict if !unknown.is_empty() => {
+            let list: Vec<String> = unknown.iter().map(|f| format!("unknown field {f:?}")).collect();
+            Err(patches::undecodable(
+                &patched,
+                &format!("strict decoding error: {}", list.join(", ")),
+            ))
+        }
+        validation => kind.treat_unknown(validation, write.version, &unknown, warnings),
+    }
+}
+
+/// A patch may name the version that it was made for.
+fn check_version(kind: &Kind, name: &str, old: &Stored, object: &Value) -> Result<(), Status> {
+    let version = text(object, "/metadata/resourceVersion");
+    if version.is_empty() || version == "0" {
+        if kind.unconditional_update {
+            return Ok(());
+        }
+        return Err(update::version_required(kind, name));
+    }
+    if version != old.version.to_string() {
+        return Err(Status::modified(kind.resource, name));
+    }
+    Ok(())
+}
+
+/// Server-side apply.
+fn apply(
+    _state: &mut State,
+    write: &Write<'_>,
+    old: Option<Arc<Stored>>,
+    manager: &str,
+    force: bool,
+    object: &Value,
+) -> Result<Written, Status> {
+    let _ = (old, manager, force, object);
+    Err(unsupported(&write.kind))
+}

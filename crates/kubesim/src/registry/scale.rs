@@ -1,0 +1,121 @@
+//! The `scale` subresource: the same few fields for every kind that has replicas.
+
+use serde_json::{Map, Value, json};
+
+use super::{Write, Written, update};
+use crate::{
+    Status,
+    cluster::{State, text},
+    kinds::{Kind, Scale},
+    selector::Labels,
+};
+
+fn paths(kind: &Kind) -> Result<&Scale, Status> {
+    kind.scale.as_ref().ok_or_else(Status::no_such_path)
+}
+
+/// An object's scale.
+pub(crate) fn read_scale(kind: &Kind, object: &Value) -> Result<Value, Status> {
+    let paths = paths(kind)?;
+    let mut metadata = Map::new();
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = object["metadata"].get(field) {
+            metadata.insert(field.to_owned(), value.clone());
+        }
+    }
+    let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64);
+    let mut scale = json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": metadata,
+        "spec": {},
+        "status": {"replicas": number(&paths.status_replicas).unwrap_or(0)},
+    });
+    if let Some(replicas) = number(&paths.replicas).filter(|r| *r != 0) {
+        scale["spec"]["replicas"] = json!(replicas);
+    }
+    let selector = paths.selector.as_deref().and_then(|p| object.pointer(p));
+    let selector = match selector {
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(selector @ Value::Object(_)) => Some(Labels::of_selector(selector).to_string()),
+        _ => None,
+    };
+    if let Some(selector) = selector.filter(|s| !s.is_empty()) {
+        scale["status"]["selector"] = json!(selector);
+    }
+    Ok(scale)
+}
+
+/// Replaces an object's scale; answers with the object, of which the caller shows the scale.
+pub(crate) fn update_scale(state: &mut State, write: &Write<'_>, mut scale: Value) -> Result<Written, Status> {
+    let kind = &write.kind;
+    let paths = paths(kind)?.clone();
+    let Some(old) = state.store.table(kind.resource).get(write.namespace, write.name).cloned() else {
+        return Err(Status::not_found(kind.resource, write.name));
+    };
+    let given = text(&scale, "/kind");
+    if !given.is_empty() && given != "Scale" {
+        return Err(Status::bad_request(format!(
+            "{given} in version {:?} cannot be handled as a Scale: no kind {given:?} is registered",
+            text(&scale, "/apiVersion").rsplit('/').next().unwrap_or_default()
+        )));
+    }
+    super::meta::match_namespace(&mut scale, kind, write.namespace)?;
+    update::check_name(&scale, write.name)?;
+    let replicas = match &scale["spec"]["replicas"] {
+        Value::Null => 0,
+        number => number.as_i64().ok_or_else(|| {
+            Status::bad_request(format!(
+                "Scale in version \"v1\" cannot be handled as a Scale: json: cannot unmarshal {} into Go struct field \
+                 ScaleSpec.spec.replicas of type int32",
+                json_type(number)
+            ))
+        })?,
+    };
+    if replicas < 0 {
+        return Err(Status::invalid(
+            "autoscaling",
+            "Scale",
+            write.name,
+            &[(
+                "FieldValueInvalid".into(),
+                format!("Invalid value: {replicas}: must be greater than or equal to 0"),
+                "spec.replicas".into(),
+            )],
+        ));
+    }
+    let version = text(&scale, "/metadata/resourceVersion");
+    if !version.is_empty() && version != "0" && version != old.version.to_string() {
+        return Err(Status::modified(kind.resource, write.name));
+    }
+    let mut new = (*old.value).clone();
+    set_pointer(&mut new, &paths.replicas, json!(replicas));
+    let whole = Write {
+        subresource: "",
+        ..write.clone()
+    };
+    update::finish(state, &whole, &old, new, Vec::new())
+}
+
+fn json_type(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "string",
+        Value::Bool(_) => "bool",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+        Value::Number(_) => "number",
+        Value::Null => "null",
+    }
+}
+
+/// Sets what a pointer names, making the objects on the way.
+fn set_pointer(object: &mut Value, pointer: &str, value: Value) {
+    let mut at = object;
+    for part in pointer.split('/').skip(1) {
+        if !at.is_object() {
+            *at = json!({});
+        }
+        at = &mut at[part];
+    }
+    *at = value;
+}

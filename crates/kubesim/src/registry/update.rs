@@ -1,0 +1,176 @@
+//! Replacing an object, or the part of it that a subresource is; what patches end in as well.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{
+    Write, Written, crds, create,
+    meta::{self, metadata, set},
+    removal,
+};
+use crate::{
+    Status,
+    cluster::{State, text},
+    kinds::Kind,
+    storage::Stored,
+};
+
+/// Replaces an object.
+pub(crate) fn update(state: &mut State, write: &Write<'_>, mut object: Value) -> Result<Written, Status> {
+    let kind = &write.kind;
+    let mut warnings = Vec::new();
+    kind.check_type(&object, write.version)?;
+    let unknown = kind.decode(&mut object, write.version)?;
+    kind.treat_unknown(write.options.validation, write.version, &unknown, &mut warnings)?;
+    meta::match_namespace(&mut object, kind, write.namespace)?;
+    check_name(&object, write.name)?;
+    let Some(old) = state.store.table(kind.resource).get(write.namespace, write.name).cloned() else {
+        if kind.create_on_update && write.subresource.is_empty() {
+            return create(state, write, object);
+        }
+        return Err(Status::not_found(kind.resource, write.name));
+    };
+    let uid = text(&object, "/metadata/uid");
+    let stored_uid = text(&old.value, "/metadata/uid");
+    if !uid.is_empty() && uid != stored_uid {
+        let key = storage_key(write);
+        return Err(Status::conflict(
+            kind.resource,
+            write.name,
+            &format!(
+                "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition \
+                 failed: UID in precondition: {uid}, UID in object meta: {stored_uid}"
+            ),
+        ));
+    }
+    let given = text(&object, "/metadata/resourceVersion").to_owned();
+    if given.is_empty() || given == "0" {
+        if !kind.unconditional_update {
+            return Err(version_required(kind, write.name));
+        }
+    } else if given != old.version.to_string() {
+        return Err(Status::modified(kind.resource, write.name));
+    }
+    finish(state, write, &old, object, warnings)
+}
+
+/// 422: this kind cannot be written without saying which version was seen.
+pub(super) fn version_required(kind: &Kind, name: &str) -> Status {
+    Status::invalid(
+        kind.resource.group,
+        kind.resource.plural,
+        name,
+        &[(
+            "FieldValueInvalid".into(),
+            "Invalid value: 0: must be specified for an update".into(),
+            "metadata.resourceVersion".into(),
+        )],
+    )
+}
+
+/// How errors of the storage name an object.
+fn storage_key(write: &Write<'_>) -> String {
+    let resource = write.kind.resource;
+    let folder = match (resource.group, resource.plural) {
+        ("", "services") => "services/specs".to_owned(),
+        ("", "endpoints") => "services/endpoints".to_owned(),
+        ("", "nodes") => "minions".to_owned(),
+        ("" | "apps" | "batch" | "discovery.k8s.io" | "coordination.k8s.io" | "policy" | "autoscaling", plural) => {
+            plural.to_owned()
+        }
+        (group, plural) => format!("{group}/{plural}"),
+    };
+    format!("/registry/{folder}/{}", crate::storage::key(write.namespace, write.name))
+}
+
+/// The object of a PUT or of a patch's result must be the one of the path.
+pub(super) fn check_name(object: &Value, name: &str) -> Result<(), Status> {
+    let own = text(object, "/metadata/name");
+    if own.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if own != name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({own}) does not match the name on the URL ({name})"
+        )));
+    }
+    Ok(())
+}
+
+/// The rest of every change of an object that exists: what the server keeps, defaults, checks, and the new version.
+pub(super) fn finish(
+    state: &mut State,
+    write: &Write<'_>,
+    old: &Arc<Stored>,
+    mut new: Value,
+    warnings: Vec<String>,
+) -> Result<Written, Status> {
+    let kind = &write.kind;
+    let before = &*old.value;
+    new["kind"] = json!(kind.kind);
+    new["apiVersion"] = json!(kind.api_version(&kind.storage));
+    meta::drop_nulls(&mut new);
+    let own = metadata(&mut new);
+    set(own, "generation", before["metadata"].get("generation").cloned());
+    own.remove("selfLink");
+    // No creationTimestamp, uid or deletion can be changed by a write; a foreign uid is refused below.
+    set(own, "creationTimestamp", before["metadata"].get("creationTimestamp").cloned());
+    set(own, "deletionTimestamp", before["metadata"].get("deletionTimestamp").cloned());
+    set(
+        own,
+        "deletionGracePeriodSeconds",
+        before["metadata"].get("deletionGracePeriodSeconds").cloned(),
+    );
+    own.insert("resourceVersion".into(), json!(old.version.to_string()));
+    if own.get("uid").and_then(Value::as_str).is_none_or(str::is_empty) {
+        set(own, "uid", before["metadata"].get("uid").cloned());
+    }
+    if write.subresource == "status" {
+        kind.prepare_status(&mut new, before);
+    } else {
+        kind.prepare_update(&mut new, before);
+        meta::next_generation(&mut new, before, kind);
+    }
+    kind.default(&mut new);
+    kind.invalid(write.name, kind.validate_update(&new, before, write.subresource))?;
+
+    let emptied = meta::is_terminating(before)
+        && meta::finalizers(&new).is_empty()
+        && (!meta::finalizers(before).is_empty() || kind.is("", "namespaces"))
+        && before["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0;
+    if emptied && kind.may_end(&new) {
+        return Ok(Written {
+            object: if write.options.dry_run {
+                Stored::unsaved(new)
+            } else {
+                removal::remove(state, write, Some(new))
+            },
+            created: false,
+            warnings,
+        });
+    }
+    if new == *before {
+        return Ok(Written {
+            object: Arc::clone(old),
+            created: false,
+            warnings,
+        });
+    }
+    if write.options.dry_run {
+        return Ok(Written {
+            object: Stored::unsaved(new),
+            created: false,
+            warnings,
+        });
+    }
+    let object = state.store.put(write.user, kind.resource, write.namespace, write.name, Some(new));
+    crds::updated(state, write);
+    Ok(Written {
+        object,
+        created: false,
+        warnings,
+    })
+}
