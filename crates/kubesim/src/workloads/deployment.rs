@@ -299,6 +299,14 @@ impl Engine {
         if old_pods == 0 || may_go <= 0 {
             return Ok(false);
         }
+        // An old ReplicaSet that was just made smaller still counts pods that are gone: it is waited for.
+        let behind = |old: &Arc<Value>| {
+            let available = number(&old["status"]["availableReplicas"]);
+            replicas(old) > 0 && available > replicas(old)
+        };
+        if sets.old.iter().any(behind) {
+            return Ok(false);
+        }
         let mut scaled = false;
         // Pods that do not serve go first: nobody misses them.
         for old in sets.old.clone() {
