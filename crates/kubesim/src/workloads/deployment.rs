@@ -375,7 +375,11 @@ impl Engine {
         let mut status = counted(deployment, sets);
         let least = replicas(deployment) - max_unavailable(deployment);
         let (value, reason, message) = if sets.count("availableReplicas") >= least {
-            ("True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
+            (
+                "True",
+                "MinimumReplicasAvailable",
+                "Deployment has minimum availability.",
+            )
         } else {
             (
                 "False",
@@ -417,14 +421,28 @@ impl Engine {
         let stamp = self.stamp();
         if is_complete(deployment, &status) {
             let message = format!("{subject} has successfully progressed.");
-            note(&mut status, &stamp, "Progressing", "True", "NewReplicaSetAvailable", &message);
+            note(
+                &mut status,
+                &stamp,
+                "Progressing",
+                "True",
+                "NewReplicaSetAvailable",
+                &message,
+            );
         } else if has_progressed(&deployment["status"], &status) {
             let message = format!("{subject} is progressing.");
             // Each progress counts anew.
             let old = progress(&status).filter(|c| c["status"] == "True");
             let since = old.map(|c| c["lastTransitionTime"].clone());
             forget(&mut status, "Progressing");
-            note(&mut status, &stamp, "Progressing", "True", "ReplicaSetUpdated", &message);
+            note(
+                &mut status,
+                &stamp,
+                "Progressing",
+                "True",
+                "ReplicaSetUpdated",
+                &message,
+            );
             if let (Some(since), Some(last)) = (since, status["conditions"].as_array_mut().and_then(|c| c.last_mut())) {
                 last["lastTransitionTime"] = since;
             }
@@ -456,7 +474,11 @@ impl Engine {
     /// The status, with the ReplicaSets' refusals among its conditions.
     fn write_failures(&self, deployment: &Value, sets: &Sets, mut status: Value) -> Result<(), Status> {
         let failure = |set: &Arc<Value>| super::objects::condition(set, "ReplicaFailure").cloned();
-        let failure = sets.new.as_ref().and_then(failure).or_else(|| sets.all().find_map(failure));
+        let failure = sets
+            .new
+            .as_ref()
+            .and_then(failure)
+            .or_else(|| sets.all().find_map(failure));
         match failure {
             Some(failure) => {
                 let [value, reason, message] = ["status", "reason", "message"].map(|field| text(&failure[field]));
@@ -504,5 +526,7 @@ fn progress(status: &Value) -> Option<&Value> {
 }
 
 fn reason_of_progress(deployment: &Value) -> &str {
-    progress(&deployment["status"]).map(|c| text(&c["reason"])).unwrap_or_default()
+    progress(&deployment["status"])
+        .map(|c| text(&c["reason"]))
+        .unwrap_or_default()
 }

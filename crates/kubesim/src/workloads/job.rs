@@ -116,7 +116,10 @@ impl Engine {
             self.failures.remove(uid(job));
         }
         if failed > 0 {
-            let failures = self.failures.entry(uid(job).to_owned()).or_insert(Failures { count: 0, last: now });
+            let failures = self
+                .failures
+                .entry(uid(job).to_owned())
+                .or_insert(Failures { count: 0, last: now });
             failures.count += u32::try_from(failed).unwrap_or(1);
             failures.last = now;
         }
@@ -143,14 +146,16 @@ impl Engine {
         let limit = job["spec"]["backoffLimit"].as_i64().unwrap_or(6);
         let living = pods.iter().filter(|pod| !is_finished(pod));
         let restarts: i64 = living.map(|pod| kubelet::restarts(pod)).sum();
-        let restarted = text(&job["spec"]["template"]["spec"]["restartPolicy"]) == "OnFailure"
-            && restarts >= limit.max(1);
+        let restarted =
+            text(&job["spec"]["template"]["spec"]["restartPolicy"]) == "OnFailure" && restarts >= limit.max(1);
         if pass.failed > limit || restarted {
             let message = "Job has reached the specified backoff limit".to_owned();
             return Some(("FailureTarget", "BackoffLimitExceeded", message));
         }
         let started = moment(&job["status"]["startTime"]);
-        let limit = job["spec"]["activeDeadlineSeconds"].as_i64().and_then(TimeDelta::try_seconds);
+        let limit = job["spec"]["activeDeadlineSeconds"]
+            .as_i64()
+            .and_then(TimeDelta::try_seconds);
         if let (Some(started), Some(limit), false) = (started, limit, is_suspended(job))
             && self.time(now) - started >= limit
         {
@@ -211,7 +216,12 @@ impl Engine {
                 return (Ok(()), Some(next));
             }
         }
-        let taken: BTreeSet<i64> = pass.active.iter().filter_map(|pod| index(pod)).chain(pass.indexes.clone()).collect();
+        let taken: BTreeSet<i64> = pass
+            .active
+            .iter()
+            .filter_map(|pod| index(pod))
+            .chain(pass.indexes.clone())
+            .collect();
         let mut free = (0..).filter(|index| !taken.contains(index));
         for _ in 0..missing {
             let index = free.next().filter(|_| is_indexed(job));
@@ -339,7 +349,9 @@ impl Engine {
                 self.let_go(pod)?;
             }
         }
-        let ttl = job["spec"]["ttlSecondsAfterFinished"].as_i64().and_then(TimeDelta::try_seconds);
+        let ttl = job["spec"]["ttlSecondsAfterFinished"]
+            .as_i64()
+            .and_then(TimeDelta::try_seconds);
         let (Some(ttl), Some(finished)) = (ttl, moment(&end["lastTransitionTime"])) else {
             return Ok(None);
         };

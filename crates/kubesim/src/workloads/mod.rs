@@ -130,6 +130,8 @@ impl Workloads {
 
 impl std::fmt::Debug for Workloads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Workloads").field("nodes", &self.nodes).finish_non_exhaustive()
+        f.debug_struct("Workloads")
+            .field("nodes", &self.nodes)
+            .finish_non_exhaustive()
     }
 }

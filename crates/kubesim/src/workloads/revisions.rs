@@ -39,7 +39,9 @@ impl Sets {
     pub(super) fn of(deployment: &Value, mut sets: Vec<Arc<Value>>) -> Self {
         sets.sort_by_cached_key(|set| (born(set), name(set).to_owned()));
         let template = &deployment["spec"]["template"];
-        let new = sets.iter().position(|set| same_template(template, &set["spec"]["template"]));
+        let new = sets
+            .iter()
+            .position(|set| same_template(template, &set["spec"]["template"]));
         let new = new.map(|at| sets.remove(at));
         Self { new, old: sets }
     }
@@ -96,7 +98,11 @@ pub(super) fn same_template(a: &Value, b: &Value) -> bool {
 /// The hash of a template. After a collision another one.
 pub(super) fn template_hash(template: &Value, collisions: i64) -> String {
     const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
-    let collisions = if collisions > 0 { collisions.to_string() } else { String::new() };
+    let collisions = if collisions > 0 {
+        collisions.to_string()
+    } else {
+        String::new()
+    };
     let mut bits = hash(0, [template.to_string().as_str(), &collisions]);
     let letters = (0..10).map(|_| {
         let letter = LETTERS[usize::try_from(bits % 27).unwrap_or_default()];
@@ -240,7 +246,9 @@ pub(super) fn note(status: &mut Value, now: &Value, kind: &str, value: &str, rea
     if old.is_some_and(|old| old["status"] == value && old["reason"] == reason) {
         return;
     }
-    let since = old.filter(|old| old["status"] == value).map(|old| old["lastTransitionTime"].clone());
+    let since = old
+        .filter(|old| old["status"] == value)
+        .map(|old| old["lastTransitionTime"].clone());
     let new = json!({
         "type": kind,
         "status": value,
@@ -293,7 +301,10 @@ pub(super) fn counted(deployment: &Value, sets: &Sets) -> Value {
             status.insert(field.into(), deployment["status"][field].clone());
         }
     }
-    status.insert("observedGeneration".into(), deployment["metadata"]["generation"].clone());
+    status.insert(
+        "observedGeneration".into(),
+        deployment["metadata"]["generation"].clone(),
+    );
     Value::Object(status)
 }
 

@@ -42,12 +42,21 @@ async fn in_the_foreground_the_owner_waits_for_its_pods() {
     stage.delete("replicasets", "web", json!({"propagationPolicy": "Foreground"}));
     stage.at(2.2).await;
     assert!(!stage.get("replicasets", "web")["metadata"]["deletionTimestamp"].is_null());
-    assert!(stage.pods().iter().all(|pod| !pod["metadata"]["deletionTimestamp"].is_null()));
+    assert!(
+        stage
+            .pods()
+            .iter()
+            .all(|pod| !pod["metadata"]["deletionTimestamp"].is_null())
+    );
     stage.at(10.0).await;
     assert_eq!(stage.get("replicasets", "web"), Value::Null, "{}", stage.told());
     assert!(stage.pods().is_empty());
     let history = stage.cluster.history();
-    let gone: Vec<&str> = history.iter().filter(|c| c.new.is_none()).map(|c| c.resource.plural).collect();
+    let gone: Vec<&str> = history
+        .iter()
+        .filter(|c| c.new.is_none())
+        .map(|c| c.resource.plural)
+        .collect();
     assert_eq!(gone, ["pods", "pods", "replicasets"]);
 }
 
@@ -88,7 +97,10 @@ async fn an_object_with_a_second_owner_stays_and_forgets_the_first() {
     let stage = Stage::new(ready_after(100));
     let first = stage.create("configmaps", owned("first", Value::Null));
     let second = stage.create("configmaps", owned("second", Value::Null));
-    stage.create("configmaps", owned("both", json!([owner(&first, false), owner(&second, false)])));
+    stage.create(
+        "configmaps",
+        owned("both", json!([owner(&first, false), owner(&second, false)])),
+    );
     stage.delete("configmaps", "first", json!({}));
     stage.at(1.0).await;
     let both = stage.get("configmaps", "both");

@@ -25,11 +25,7 @@ impl Stage {
         Self::with(Options::default(), pods, |workloads| workloads)
     }
 
-    fn with(
-        options: Options,
-        pods: impl PodBehaviour + 'static,
-        adjust: impl FnOnce(Workloads) -> Workloads,
-    ) -> Self {
+    fn with(options: Options, pods: impl PodBehaviour + 'static, adjust: impl FnOnce(Workloads) -> Workloads) -> Self {
         let cluster = Cluster::new(options);
         let workloads = adjust(Workloads::new(&cluster, Arc::new(pods)));
         tokio::spawn(workloads.run());
@@ -52,7 +48,9 @@ impl Stage {
     }
 
     fn delete(&self, resource: &str, name: &str, options: Value) {
-        self.cluster.delete("user", resource, "default", name, &options).unwrap();
+        self.cluster
+            .delete("user", resource, "default", name, &options)
+            .unwrap();
     }
 
     /// Pods, by name.
@@ -100,7 +98,12 @@ impl Stage {
                 _ => "~",
             };
             let (plural, name) = (change.resource.plural, &change.name);
-            let _ = writeln!(out, "{:>9} {} {what} {plural} {name}", change.at.as_millis(), change.user);
+            let _ = writeln!(
+                out,
+                "{:>9} {} {what} {plural} {name}",
+                change.at.as_millis(),
+                change.user
+            );
         }
         out
     }
@@ -112,7 +115,12 @@ impl Stage {
             if change.resource.plural != resource || change.name != name {
                 continue;
             }
-            let value = change.new.as_ref().and_then(|new| new.pointer(path)).cloned().unwrap_or_default();
+            let value = change
+                .new
+                .as_ref()
+                .and_then(|new| new.pointer(path))
+                .cloned()
+                .unwrap_or_default();
             if values.last() != Some(&value) {
                 values.push(value);
             }
@@ -123,7 +131,9 @@ impl Stage {
     fn reasons(&self, user: &str) -> Vec<String> {
         let events = self.cluster.history().into_iter();
         let events = events.filter(|c| c.resource.plural == "events" && c.user == user && c.old.is_none());
-        events.filter_map(|c| Some(c.new?["reason"].as_str()?.to_owned())).collect()
+        events
+            .filter_map(|c| Some(c.new?["reason"].as_str()?.to_owned()))
+            .collect()
     }
 }
 

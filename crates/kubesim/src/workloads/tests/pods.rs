@@ -23,7 +23,10 @@ async fn a_pod_goes_from_pending_to_running_to_ready() {
     let stage = Stage::new(ready_after(300));
     stage.create("pods", pod("one", "1", "Always"));
     stage.at(2.0).await;
-    assert_eq!(stage.values("pods", "one", "/status/phase").last(), Some(&json!("Running")));
+    assert_eq!(
+        stage.values("pods", "one", "/status/phase").last(),
+        Some(&json!("Running"))
+    );
     let reasons = stage.values("pods", "one", "/status/containerStatuses/0/state/waiting/reason");
     assert!(reasons.contains(&json!("ContainerCreating")), "{reasons:?}");
     let pod = stage.get("pods", "one");
@@ -39,8 +42,12 @@ async fn a_crashing_pod_starts_again_after_ever_longer_pauses() {
     stage.at(3600.0).await;
     let mut starts = Vec::new();
     for change in stage.cluster.history() {
-        let Some(new) = change.new.filter(|_| change.name == "one") else { continue };
-        let restarts = new["status"]["containerStatuses"][0]["restartCount"].as_u64().unwrap_or(0);
+        let Some(new) = change.new.filter(|_| change.name == "one") else {
+            continue;
+        };
+        let restarts = new["status"]["containerStatuses"][0]["restartCount"]
+            .as_u64()
+            .unwrap_or(0);
         if !state(&new)["running"].is_null() && starts.len() as u64 == restarts {
             starts.push(change.at.as_secs());
         }
@@ -84,7 +91,10 @@ async fn a_pod_that_never_starts_again_ends_as_its_containers_did() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deleted_pod_turns_not_ready_and_goes_when_its_time_is_over() {
-    let plan = PodPlan { termination: Duration::from_secs(7), ..ready_after(100) };
+    let plan = PodPlan {
+        termination: Duration::from_secs(7),
+        ..ready_after(100)
+    };
     let stage = Stage::new(plan);
     stage.create("pods", pod("one", "1", "Always"));
     let mut brief = pod("brief", "1", "Always");
@@ -109,8 +119,14 @@ async fn without_a_node_a_pod_waits_and_the_first_node_takes_it() {
     stage.create("pods", pod("one", "1", "Always"));
     stage.at(60.0).await;
     let scheduled = condition(&stage.get("pods", "one"), "PodScheduled");
-    assert_eq!((&scheduled["status"], &scheduled["reason"]), (&json!("False"), &json!("Unschedulable")));
-    stage.create("nodes", json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "late"}}));
+    assert_eq!(
+        (&scheduled["status"], &scheduled["reason"]),
+        (&json!("False"), &json!("Unschedulable"))
+    );
+    stage.create(
+        "nodes",
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "late"}}),
+    );
     stage.at(62.0).await;
     let pod = stage.get("pods", "one");
     assert_eq!(pod["spec"]["nodeName"], "late");
@@ -123,7 +139,10 @@ async fn pods_of_a_lost_node_are_replaced_elsewhere() {
     let stage = Stage::new(ready_after(100));
     stage.create("replicasets", replicaset("web", 6, "1"));
     stage.at(5.0).await;
-    stage.cluster.delete("user", "nodes", "", "node-2", &Value::Null).unwrap();
+    stage
+        .cluster
+        .delete("user", "nodes", "", "node-2", &Value::Null)
+        .unwrap();
     stage.at(10.0).await;
     let pods = stage.pods();
     assert_eq!(pods.len(), 6, "{}", stage.told());

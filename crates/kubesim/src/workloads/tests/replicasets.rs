@@ -8,7 +8,11 @@ use super::{ByImage, PodPlan, Stage, ready_after, replicaset, template};
 async fn pods_are_made_bound_run_and_counted() {
     let stage = Stage::new(ready_after(200));
     stage.create("replicasets", replicaset("web", 3, "1"));
-    let ready = stage.until("3 available", |s| s.get("replicasets", "web")["status"]["availableReplicas"] == 3).await;
+    let ready = stage
+        .until("3 available", |s| {
+            s.get("replicasets", "web")["status"]["availableReplicas"] == 3
+        })
+        .await;
     assert!((200..300).contains(&ready.as_millis()), "{ready:?}\n{}", stage.told());
     let status = stage.get("replicasets", "web")["status"].clone();
     let expected = json!({
@@ -39,7 +43,8 @@ async fn a_smaller_size_gives_up_the_pods_that_are_not_ready_first() {
     stage.create("replicasets", replicaset("web", 2, "1"));
     stage.at(5.0).await;
     let good: Vec<Value> = stage.pods().iter().map(|p| p["metadata"]["name"].clone()).collect();
-    let image = json!({"spec": {"replicas": 4, "template": {"spec": {"containers": [{"name": "web", "image": "web:bad"}]}}}});
+    let image =
+        json!({"spec": {"replicas": 4, "template": {"spec": {"containers": [{"name": "web", "image": "web:bad"}]}}}});
     stage.patch("replicasets", "web", image);
     stage.at(10.0).await;
     assert_eq!(stage.get("replicasets", "web")["status"]["readyReplicas"], 2);
@@ -72,14 +77,24 @@ async fn a_pod_is_available_only_after_min_ready_seconds() {
     stage.create("replicasets", set);
     stage.at(9.0).await;
     let status = stage.get("replicasets", "web")["status"].clone();
-    assert_eq!((&status["readyReplicas"], &status["availableReplicas"]), (&json!(1), &Value::Null));
-    let available = stage.until("available", |s| s.get("replicasets", "web")["status"]["availableReplicas"] == 1).await;
+    assert_eq!(
+        (&status["readyReplicas"], &status["availableReplicas"]),
+        (&json!(1), &Value::Null)
+    );
+    let available = stage
+        .until("available", |s| {
+            s.get("replicasets", "web")["status"]["availableReplicas"] == 1
+        })
+        .await;
     assert!((10.0..11.1).contains(&available.as_secs_f64()), "{available:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_was_deleted_by_hand_is_replaced_and_counted_as_terminating_meanwhile() {
-    let plan = PodPlan { termination: std::time::Duration::from_secs(4), ..ready_after(100) };
+    let plan = PodPlan {
+        termination: std::time::Duration::from_secs(4),
+        ..ready_after(100)
+    };
     let stage = Stage::new(plan);
     stage.create("replicasets", replicaset("web", 2, "1"));
     stage.at(5.0).await;
@@ -90,7 +105,10 @@ async fn a_pod_that_was_deleted_by_hand_is_replaced_and_counted_as_terminating_m
     assert_eq!(status["terminatingReplicas"], 1, "{status}");
     assert_eq!(status["readyReplicas"], 2);
     assert_eq!(stage.pods().len(), 3);
-    assert_eq!(super::condition(&stage.get("pods", &victim), "Ready")["status"], "False");
+    assert_eq!(
+        super::condition(&stage.get("pods", &victim), "Ready")["status"],
+        "False"
+    );
     stage.at(12.0).await;
     assert_eq!(stage.pods().len(), 2);
     assert_eq!(stage.get("pods", &victim), Value::Null);
@@ -107,7 +125,10 @@ async fn an_orphan_that_is_selected_is_adopted_and_a_relabelled_pod_is_released(
     stage.create("replicasets", replicaset("web", 2, "1"));
     stage.at(2.0).await;
     assert_eq!(stage.pods().len(), 2);
-    assert_eq!(stage.get("pods", "orphan")["metadata"]["ownerReferences"][0]["name"], "web");
+    assert_eq!(
+        stage.get("pods", "orphan")["metadata"]["ownerReferences"][0]["name"],
+        "web"
+    );
     stage.patch("pods", "orphan", json!({"metadata": {"labels": {"app": "other"}}}));
     stage.at(4.0).await;
     assert_eq!(stage.pods().len(), 3);
@@ -117,7 +138,9 @@ async fn an_orphan_that_is_selected_is_adopted_and_a_relabelled_pod_is_released(
 
 #[tokio::test(start_paused = true)]
 async fn a_size_beyond_one_burst_is_reached_and_taken_back() {
-    let stage = Stage::with(super::Options::default(), ready_after(10), |w| w.with_nodes(4).without_events());
+    let stage = Stage::with(super::Options::default(), ready_after(10), |w| {
+        w.with_nodes(4).without_events()
+    });
     stage.create("replicasets", replicaset("web", 700, "1"));
     stage.at(3.0).await;
     assert_eq!(stage.get("replicasets", "web")["status"]["readyReplicas"], 700);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{ByImage, Options, PodPlan, Stage, ready_after, replicaset, service};
+use super::{ByImage, Options, PodPlan, Stage, Workloads, ready_after, replicaset, service};
 
 /// Conditions of all endpoints of a Service, sorted: ready, serving, terminating.
 fn endpoints(stage: &Stage, service: &str) -> Vec<(bool, bool, bool)> {
@@ -28,20 +28,34 @@ fn slices(stage: &Stage, service: &str) -> Vec<Arc<Value>> {
 
 #[tokio::test(start_paused = true)]
 async fn endpoints_follow_readiness_and_termination() {
-    let plan = PodPlan { termination: Duration::from_secs(3), ..ready_after(2000) };
+    let plan = PodPlan {
+        termination: Duration::from_secs(3),
+        ..ready_after(2000)
+    };
     let stage = Stage::new(plan);
     stage.create("services", service("web", "web"));
     stage.at(0.5).await;
-    assert_eq!(slices(&stage, "web").len(), 1, "an empty slice says that the Service was seen");
+    assert_eq!(
+        slices(&stage, "web").len(),
+        1,
+        "an empty slice says that the Service was seen"
+    );
     stage.create("replicasets", replicaset("web", 2, "1"));
     stage.at(1.0).await;
     assert_eq!(endpoints(&stage, "web"), [(false, false, false); 2]);
     stage.at(4.0).await;
     assert_eq!(endpoints(&stage, "web"), [(true, true, false); 2]);
     let slice = &slices(&stage, "web")[0];
-    assert_eq!(slice["ports"], json!([{"name": "http", "protocol": "TCP", "port": 8080}]));
+    assert_eq!(
+        slice["ports"],
+        json!([{"name": "http", "protocol": "TCP", "port": 8080}])
+    );
     let pod = stage.pods()[0].clone();
-    let endpoint = slice["endpoints"].as_array().unwrap().iter().find(|e| e["targetRef"]["uid"] == pod["metadata"]["uid"]);
+    let endpoint = slice["endpoints"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|e| e["targetRef"]["uid"] == pod["metadata"]["uid"]);
     let endpoint = endpoint.unwrap();
     assert_eq!(endpoint["addresses"][0], pod["status"]["podIP"]);
     assert_eq!(endpoint["targetRef"]["kind"], "Pod");
@@ -94,11 +108,14 @@ async fn a_port_by_name_is_where_each_pod_has_it() {
     other["metadata"]["namespace"] = json!("default");
     other["metadata"]["labels"]["app"] = json!("web");
     other["spec"]["containers"][0]["ports"][0]["containerPort"] = json!(9090);
-    // Not adopted: it has an owner, which is nobody's controller.
+    // The ReplicaSet adopts it as its second pod.
     stage.patch("replicasets", "web", json!({"spec": {"replicas": 2}}));
     stage.create("pods", other);
     stage.at(2.0).await;
-    let mut ports: Vec<u64> = slices(&stage, "web").iter().map(|s| s["ports"][0]["port"].as_u64().unwrap()).collect();
+    let mut ports: Vec<u64> = slices(&stage, "web")
+        .iter()
+        .map(|s| s["ports"][0]["port"].as_u64().unwrap())
+        .collect();
     ports.sort_unstable();
     assert_eq!(ports, [8080, 9090]);
 }
@@ -109,7 +126,10 @@ async fn slices_go_with_their_service_and_come_back_when_somebody_deletes_them()
     stage.create("services", service("web", "web"));
     stage.create("replicasets", replicaset("web", 1, "1"));
     stage.at(1.0).await;
-    let name = slices(&stage, "web")[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let name = slices(&stage, "web")[0]["metadata"]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert!(name.starts_with("web-"), "{name}");
     stage.delete("endpointslices", &name, json!({}));
     stage.at(2.0).await;
@@ -126,9 +146,10 @@ async fn more_than_a_hundred_endpoints_are_spread_over_slices() {
     stage.create("replicasets", replicaset("web", 230, "1"));
     stage.at(3.0).await;
     assert_eq!(endpoints(&stage, "web").len(), 230);
-    let mut sizes: Vec<usize> = slices(&stage, "web").iter().map(|s| s["endpoints"].as_array().unwrap().len()).collect();
+    let mut sizes: Vec<usize> = slices(&stage, "web")
+        .iter()
+        .map(|s| s["endpoints"].as_array().unwrap().len())
+        .collect();
     sizes.sort_unstable();
     assert!(sizes.iter().all(|size| *size <= 100), "{sizes:?}");
 }
-
-use super::Workloads;

@@ -8,7 +8,14 @@ use super::{ByImage, Options, Stage, deployment, job, replicaset, service};
 
 /// A busy quarter of an hour; everything that was stored, as text.
 async fn busy(seed: u64) -> String {
-    let stage = Stage::with(Options { seed, ..Options::default() }, ByImage, |w| w);
+    let stage = Stage::with(
+        Options {
+            seed,
+            ..Options::default()
+        },
+        ByImage,
+        |w| w,
+    );
     stage.create("services", service("web", "web"));
     stage.create("deployments", deployment("web", 5, "1"));
     stage.create("replicasets", replicaset("crash", 3, "crash"));
@@ -53,10 +60,17 @@ async fn at_rest_nothing_happens_for_a_thousand_hours() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_record_of_the_history_everything_works_the_same() {
-    let options = Options { record: false, ..Options::default() };
+    let options = Options {
+        record: false,
+        ..Options::default()
+    };
     let stage = Stage::with(options, ByImage, |w| w);
     stage.create("deployments", deployment("web", 50, "1"));
-    stage.until("50 available", |s| s.get("deployments", "web")["status"]["availableReplicas"] == 50).await;
+    stage
+        .until("50 available", |s| {
+            s.get("deployments", "web")["status"]["availableReplicas"] == 50
+        })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -66,7 +80,9 @@ async fn the_whole_chain_takes_some_ten_milliseconds() {
     stage.create("deployments", deployment("web", 1, "1"));
     let ready = |s: &Stage| {
         let slices = s.cluster.list("endpointslices");
-        slices.iter().any(|slice| slice["endpoints"][0]["conditions"]["ready"] == true)
+        slices
+            .iter()
+            .any(|slice| slice["endpoints"][0]["conditions"]["ready"] == true)
     };
     let took = stage.until("an endpoint", ready).await;
     assert!((8..60).contains(&took.as_millis()), "{took:?}\n{}", stage.told());
