@@ -110,7 +110,11 @@ mod go {
         pub(super) fn new(modules: &Path) -> Result<Self, Box<dyn std::error::Error>> {
             let mut packages = BTreeMap::new();
             for (package, module, folder) in [
-                ("apiextensions.v1", "apiextensions-apiserver@", "pkg/apis/apiextensions/v1"),
+                (
+                    "apiextensions.v1",
+                    "apiextensions-apiserver@",
+                    "pkg/apis/apiextensions/v1",
+                ),
                 ("apps.v1", "api@", "apps/v1"),
                 ("authentication.v1", "api@", "authentication/v1"),
                 ("autoscaling.v1", "api@", "autoscaling/v1"),
@@ -133,10 +137,14 @@ mod go {
         /// Adds what is known of the fields of the type `name` to its schema.
         pub(super) fn annotate(&self, name: &str, schema: &mut Value) -> Result<(), String> {
             let (package, kind) = name.rsplit_once('.').ok_or("a type without a package")?;
-            let Some(structs) = self.packages.get(package) else { return Ok(()) };
+            let Some(structs) = self.packages.get(package) else {
+                return Ok(());
+            };
             let mut fields = BTreeMap::new();
             collect(structs, kind, &mut fields);
-            let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return Ok(()) };
+            let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
+                return Ok(());
+            };
             for (property, schema) in properties {
                 let Some(field) = fields.get(property) else {
                     if matches!(property.as_str(), "apiVersion" | "kind") {
@@ -176,7 +184,9 @@ mod go {
 
     /// The name of a scalar type as error messages write it, if it has one of its own.
     fn named(go: &str) -> Option<String> {
-        const PLAIN: [&str; 9] = ["string", "bool", "int32", "int64", "int", "byte", "float64", "[]byte", "uint8"];
+        const PLAIN: [&str; 9] = [
+            "string", "bool", "int32", "int64", "int", "byte", "float64", "[]byte", "uint8",
+        ];
         if PLAIN.contains(&go) || go.starts_with("map[") || go.starts_with("[]") {
             return None;
         }
@@ -204,12 +214,17 @@ mod go {
             .map(|entry| entry.path())
             .collect();
         found.sort();
-        found.pop().ok_or_else(|| format!("there is no {prefix}… in {}", modules.display()).into())
+        found
+            .pop()
+            .ok_or_else(|| format!("there is no {prefix}… in {}", modules.display()).into())
     }
 
     fn structs(folder: &Path) -> Result<Structs, Box<dyn std::error::Error>> {
         let mut structs = Structs::new();
-        let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?.filter_map(Result::ok).map(|entry| entry.path()).collect();
+        let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .collect();
         files.sort();
         for file in files {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -268,7 +283,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             if types.contains_key(&short) {
                 continue;
             }
-            let schema = schemas.get(&name).ok_or_else(|| format!("there is no {name} in the document"))?;
+            let schema = schemas
+                .get(&name)
+                .ok_or_else(|| format!("there is no {name} in the document"))?;
             let reduced = if OPAQUE.contains(&name.as_str()) {
                 serde_json::json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
             } else {
@@ -305,7 +322,10 @@ fn short(name: &str) -> String {
 
 fn reference(schema: &Value) -> Option<&str> {
     let direct = schema.get("$ref");
-    let wrapped = schema.get("allOf").and_then(|all| all.get(0)).and_then(|one| one.get("$ref"));
+    let wrapped = schema
+        .get("allOf")
+        .and_then(|all| all.get(0))
+        .and_then(|one| one.get("$ref"));
     direct
         .or(wrapped)
         .and_then(Value::as_str)
@@ -324,7 +344,10 @@ fn reduce(schema: &Value, references: &mut BTreeSet<String>) -> Value {
         }
     }
     // The defaults of OpenAPI are not those of the server, except that list items are told apart by them.
-    if let Some(default) = schema.get("default").filter(|value| value.as_str().is_some_and(|text| !text.is_empty())) {
+    if let Some(default) = schema
+        .get("default")
+        .filter(|value| value.as_str().is_some_and(|text| !text.is_empty()))
+    {
         reduced.insert("default".to_owned(), default.clone());
     }
     if let Some(properties) = schema.get("properties").and_then(Value::as_object) {

@@ -16,7 +16,9 @@ fn parse(text: &str) -> Result<Option<(i128, Style)>, String> {
     let text = text.trim();
     let digits = text.trim_start_matches(['+', '-']);
     let negative = text.starts_with('-');
-    let end = digits.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(digits.len());
+    let end = digits
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(digits.len());
     let (number, suffix) = digits.split_at(end);
     if text.len() - digits.len() > 1
         || number.is_empty()

@@ -191,5 +191,7 @@ fn equal(a: &Value, b: &Value) -> bool {
 }
 
 fn same_fields(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
-    a.len() == b.len() && a.iter().all(|(name, value)| b.get(name).is_some_and(|other| equal(value, other)))
+    a.len() == b.len()
+        && a.iter()
+            .all(|(name, value)| b.get(name).is_some_and(|other| equal(value, other)))
 }

@@ -122,7 +122,11 @@ impl Crd {
                 false
             }
             other => {
-                errors.push(FieldError::not_supported("spec.scope", other, ["Cluster", "Namespaced"]));
+                errors.push(FieldError::not_supported(
+                    "spec.scope",
+                    other,
+                    ["Cluster", "Namespaced"],
+                ));
                 false
             }
         };
@@ -148,12 +152,27 @@ impl Crd {
                 continue;
             };
             match Compiler::structural().compile(schema) {
-                Ok(node) => versions.push(Arc::new(CrdVersion::new(version, root(node), &group, &kind, namespaced))),
-                Err(error) => errors.push(FieldError::invalid(format!("{field}.schema.openAPIV3Schema"), "", error)),
+                Ok(node) => versions.push(Arc::new(CrdVersion::new(
+                    version,
+                    root(node),
+                    &group,
+                    &kind,
+                    namespaced,
+                ))),
+                Err(error) => errors.push(FieldError::invalid(
+                    format!("{field}.schema.openAPIV3Schema"),
+                    "",
+                    error,
+                )),
             }
         }
         if !errors.is_empty() {
-            return Err(invalid("apiextensions.k8s.io", "CustomResourceDefinition", name, &errors));
+            return Err(invalid(
+                "apiextensions.k8s.io",
+                "CustomResourceDefinition",
+                name,
+                &errors,
+            ));
         }
         let or = |given: &str, default: String| if given.is_empty() { default } else { given.to_owned() };
         Ok(Arc::new(Self {
@@ -254,7 +273,9 @@ impl CrdVersion {
             name: text(version, "/name").to_owned(),
             served: version["served"] == true,
             storage: version["storage"] == true,
-            status: version.pointer("/subresources/status").is_some_and(|status| !status.is_null()),
+            status: version
+                .pointer("/subresources/status")
+                .is_some_and(|status| !status.is_null()),
             scale,
             selectable: selectable
                 .into_iter()
@@ -449,7 +470,11 @@ fn coerce_embedded(value: &mut Value, node: &Node, steps: &mut Vec<String>) -> R
                 for name in ["apiVersion", "kind"] {
                     if let Some(value) = map.get(name).filter(|value| !value.is_string()) {
                         let field = format!("{}.{name}", steps.concat());
-                        return Err(FieldError::invalid(field.trim_start_matches('.'), value.clone(), "must be a string"));
+                        return Err(FieldError::invalid(
+                            field.trim_start_matches('.'),
+                            value.clone(),
+                            "must be a string",
+                        ));
                     }
                 }
                 if let Some(metadata) = map.get_mut("metadata") {
@@ -499,7 +524,8 @@ fn validate_embedded<'a>(value: &'a Value, node: &'a Node, steps: &mut Vec<Step<
                         Some(kind) if name == "kind" => {
                             let wrong = names::label_1035(&kind.to_lowercase());
                             if !wrong.is_empty() {
-                                let detail = format!("may have mixed case, but should otherwise match: {}", wrong.join(","));
+                                let detail =
+                                    format!("may have mixed case, but should otherwise match: {}", wrong.join(","));
                                 errors.push(FieldError::invalid(format!("{place}.{name}"), kind, detail));
                             }
                         }

@@ -24,18 +24,6 @@ pub(crate) fn decode(value: &mut Value, node: &Node, name: &str) -> Result<Vec<S
     }
 }
 
-/// As [`decode`], with values of a wrong type left out instead.
-pub(crate) fn decode_leniently(value: &mut Value, node: &Node, name: &str) {
-    if let Value::Object(map) = value {
-        map.retain(|field, value| {
-            node.child(field)
-                .is_some_and(|child| decode(&mut value.clone(), child, name).is_ok())
-        });
-    }
-    // What is left has no errors.
-    let _ = decode(value, node, name);
-}
-
 struct Run {
     unknown: Vec<String>,
     error: Option<String>,
@@ -58,7 +46,10 @@ impl Run {
         } else {
             format!("Go struct field {owner}.{}", place.join("."))
         };
-        self.error = Some(format!("json: cannot unmarshal {found} into {place} of type {}", go_type(node)));
+        self.error = Some(format!(
+            "json: cannot unmarshal {found} into {place} of type {}",
+            go_type(node)
+        ));
     }
 
     fn value(&mut self, value: &mut Value, node: &Node, owner: &str, steps: &mut Vec<Step<'_>>) {
@@ -143,14 +134,27 @@ impl Run {
         };
         match chrono::DateTime::parse_from_rfc3339(text) {
             // A moment in microseconds has to have all six of them.
-            Ok(_) if micro && text.split_once('.').is_none_or(|(_, rest)| rest.find(|c: char| !c.is_ascii_digit()) != Some(6)) => {
+            Ok(_)
+                if micro
+                    && text
+                        .split_once('.')
+                        .is_none_or(|(_, rest)| rest.find(|c: char| !c.is_ascii_digit()) != Some(6)) =>
+            {
                 self.error.get_or_insert_with(|| {
                     let rest = text.get(19..).unwrap_or_default();
-                    format!("parsing time {} as \"{layout}\": cannot parse {} as \".000000\"", quoted(text), quoted(rest))
+                    format!(
+                        "parsing time {} as \"{layout}\": cannot parse {} as \".000000\"",
+                        quoted(text),
+                        quoted(rest)
+                    )
                 });
             }
             Ok(moment) => {
-                let format = if micro { "%Y-%m-%dT%H:%M:%S%.6fZ" } else { "%Y-%m-%dT%H:%M:%SZ" };
+                let format = if micro {
+                    "%Y-%m-%dT%H:%M:%S%.6fZ"
+                } else {
+                    "%Y-%m-%dT%H:%M:%SZ"
+                };
                 *text = moment.naive_utc().format(format).to_string();
             }
             Err(_) => {
@@ -185,7 +189,11 @@ impl Run {
             for name in gone {
                 map.remove(&name);
                 let place = path(steps);
-                self.unknown.push(if place.is_empty() { name } else { format!("{place}.{name}") });
+                self.unknown.push(if place.is_empty() {
+                    name
+                } else {
+                    format!("{place}.{name}")
+                });
             }
         }
         map.retain(|_, value| !value.is_null());
@@ -223,7 +231,9 @@ impl Run {
 fn is_plain(value: &Value, node: &Node) -> bool {
     match value {
         Value::String(_) => {
-            node.types == Types::STRING && node.format.is_none() && !matches!(node.go_name(), Some("Time" | "MicroTime"))
+            node.types == Types::STRING
+                && node.format.is_none()
+                && !matches!(node.go_name(), Some("Time" | "MicroTime"))
         }
         Value::Bool(_) => node.types == Types::BOOLEAN,
         _ => false,

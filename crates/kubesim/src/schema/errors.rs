@@ -278,6 +278,9 @@ pub fn cannot_be_handled(kind: &str, version: &str, why: &str) -> Status {
 /// The answer 400 to unknown fields where the request asked for `fieldValidation=Strict`.
 #[must_use]
 pub fn unknown_fields(kind: &str, version: &str, fields: &[String]) -> Status {
-    let list: Vec<String> = fields.iter().map(|field| format!("unknown field {}", quoted(field))).collect();
+    let list: Vec<String> = fields
+        .iter()
+        .map(|field| format!("unknown field {}", quoted(field)))
+        .collect();
     cannot_be_handled(kind, version, &format!("strict decoding error: {}", list.join(", ")))
 }

@@ -122,7 +122,8 @@ impl Format {
             Self::DateTime => chrono::DateTime::parse_from_rfc3339(text).is_ok(),
             Self::Duration => DURATION.is_match(text),
             Self::Email => {
-                text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
+                text.split_once('@')
+                    .is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
                     && !text.contains(char::is_whitespace)
             }
             Self::Hostname => text.len() <= 255 && LONG_NAME.is_match(&text.to_lowercase()),
@@ -130,12 +131,15 @@ impl Format {
             Self::Ipv6 => text.parse::<Ipv6Addr>().is_ok(),
             Self::Cidr => text.split_once('/').is_some_and(|(address, bits)| {
                 let bits: u8 = bits.parse().unwrap_or(u8::MAX);
-                (address.parse::<Ipv4Addr>().is_ok() && bits <= 32) || (address.parse::<Ipv6Addr>().is_ok() && bits <= 128)
+                (address.parse::<Ipv4Addr>().is_ok() && bits <= 32)
+                    || (address.parse::<Ipv6Addr>().is_ok() && bits <= 128)
             }),
             Self::Mac => {
                 let parts: Vec<&str> = text.split([':', '-']).collect();
                 matches!(parts.len(), 6 | 8 | 20)
-                    && parts.iter().all(|part| part.len() == 2 && part.chars().all(|c| c.is_ascii_hexdigit()))
+                    && parts
+                        .iter()
+                        .all(|part| part.len() == 2 && part.chars().all(|c| c.is_ascii_hexdigit()))
             }
             // What Go's url.ParseRequestURI takes: an absolute path or a URI with a scheme.
             Self::Uri => {

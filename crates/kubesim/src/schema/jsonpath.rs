@@ -65,7 +65,11 @@ impl Part {
             (Self::Index(index), Value::Array(items)) => {
                 let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
                 let index = if *index < 0 { length + index } else { *index };
-                usize::try_from(index).ok().and_then(|index| items.get(index)).into_iter().collect()
+                usize::try_from(index)
+                    .ok()
+                    .and_then(|index| items.get(index))
+                    .into_iter()
+                    .collect()
             }
             (Self::All, Value::Array(items)) => items.iter().collect(),
             (Self::All, Value::Object(map)) => map.values().collect(),
@@ -108,7 +112,12 @@ fn bracket(text: &str) -> Option<(Part, &str)> {
                 (place, false, value)
             }
         };
-        let field = place.trim().trim_start_matches('.').split('.').map(str::to_owned).collect();
+        let field = place
+            .trim()
+            .trim_start_matches('.')
+            .split('.')
+            .map(str::to_owned)
+            .collect();
         let value = unquoted(value.trim())?;
         return Some((Part::Filter { field, equal, value }, rest));
     }

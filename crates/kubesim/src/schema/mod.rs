@@ -42,6 +42,14 @@ pub trait Rules: Send + Sync + std::fmt::Debug {
     /// Puts the defaults in.
     fn default(&self, object: &mut Value);
 
+    /// What the server makes of an object on its way in beyond defaults, once `status` and `spec` are those that the
+    /// request may set and the metadata has its uid: addresses of Services, selectors of Jobs, what admission plugins add
+    /// to pods, and the empty values that are written all the same. `old` is none for a new object; `addresses` counts the
+    /// cluster addresses given out so far. To be called for every write, after [`default`](Self::default).
+    fn prepare(&self, object: &mut Value, old: Option<&Value>, subresource: &str, addresses: &mut u32) {
+        let _ = (object, old, subresource, addresses);
+    }
+
     /// Complaints about an object that is to be created.
     fn validate(&self, object: &Value) -> Vec<FieldError>;
 

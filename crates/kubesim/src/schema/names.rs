@@ -41,7 +41,12 @@ impl NameRule {
         let masked = name
             .strip_suffix('-')
             .filter(|rest| prefix && !rest.is_empty())
-            .map(|rest| format!("{}a", &rest[..rest.char_indices().next_back().map_or(0, |(index, _)| index)]));
+            .map(|rest| {
+                format!(
+                    "{}a",
+                    &rest[..rest.char_indices().next_back().map_or(0, |(index, _)| index)]
+                )
+            });
         let name = masked.as_deref().unwrap_or(name);
         match self {
             Self::Subdomain => subdomain(name),
@@ -54,7 +59,10 @@ impl NameRule {
 
 fn by_pattern(message: &str, pattern: &str, examples: &[&str]) -> String {
     let examples: Vec<String> = examples.iter().map(|example| format!("'{example}', ")).collect();
-    format!("{message} (e.g. {}regex used for validation is '{pattern}')", examples.join(" or "))
+    format!(
+        "{message} (e.g. {}regex used for validation is '{pattern}')",
+        examples.join(" or ")
+    )
 }
 
 fn at_most(limit: usize) -> String {
@@ -135,8 +143,7 @@ fn path_segment(text: &str, prefix: bool) -> Vec<String> {
 /// What keeps a text from being a label's key (a qualified name).
 #[must_use]
 pub(crate) fn label_key(text: &str) -> Vec<String> {
-    const MESSAGE: &str =
-        "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
+    const MESSAGE: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
     const EXAMPLES: [&str; 3] = ["MyName", "my.name", "123-abc"];
     let mut wrong = Vec::new();
     let parts: Vec<&str> = text.split('/').collect();
@@ -201,13 +208,18 @@ pub(crate) fn labels(labels: Option<&Value>, field: &str, errors: &mut Vec<Field
 
 /// A label selector under `field`.
 pub(crate) fn label_selector(selector: Option<&Value>, field: &str, errors: &mut Vec<FieldError>) {
-    let Some(selector) = selector.and_then(Value::as_object) else { return };
+    let Some(selector) = selector.and_then(Value::as_object) else {
+        return;
+    };
     labels(selector.get("matchLabels"), &format!("{field}.matchLabels"), errors);
     let expressions = selector.get("matchExpressions").and_then(Value::as_array);
     for (index, expression) in expressions.into_iter().flatten().enumerate() {
         let field = format!("{field}.matchExpressions[{index}]");
         let text = |name: &str| expression.get(name).and_then(Value::as_str).unwrap_or_default();
-        let values = expression.get("values").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let values = expression
+            .get("values")
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice);
         match text("operator") {
             "In" | "NotIn" if values.is_empty() => errors.push(FieldError::required(
                 format!("{field}.values"),
@@ -253,7 +265,10 @@ pub(crate) fn metadata(object: &Value, namespaced: bool, rule: NameRule) -> Vec<
     }
     let name = text(metadata, "name");
     if name.is_empty() {
-        errors.push(FieldError::required("metadata.name", "name or generateName is required"));
+        errors.push(FieldError::required(
+            "metadata.name",
+            "name or generateName is required",
+        ));
     } else {
         for wrong in rule.check(name, false) {
             errors.push(FieldError::invalid("metadata.name", name, wrong));
@@ -275,9 +290,16 @@ fn common(metadata: &Map<String, Value>, field: &str, namespaced: bool, errors: 
             }
         }
     } else if !namespace.is_empty() {
-        errors.push(FieldError::forbidden(format!("{field}.namespace"), "not allowed on this type"));
+        errors.push(FieldError::forbidden(
+            format!("{field}.namespace"),
+            "not allowed on this type",
+        ));
     }
-    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64).filter(|number| *number < 0) {
+    if let Some(generation) = metadata
+        .get("generation")
+        .and_then(Value::as_i64)
+        .filter(|number| *number < 0)
+    {
         errors.push(FieldError::invalid(
             format!("{field}.generation"),
             generation,
@@ -290,7 +312,11 @@ fn common(metadata: &Map<String, Value>, field: &str, namespaced: bool, errors: 
 fn always(metadata: &Map<String, Value>, field: &str, errors: &mut Vec<FieldError>) {
     labels(metadata.get("labels"), &format!("{field}.labels"), errors);
     annotations(metadata.get("annotations"), &format!("{field}.annotations"), errors);
-    owners(metadata.get("ownerReferences"), &format!("{field}.ownerReferences"), errors);
+    owners(
+        metadata.get("ownerReferences"),
+        &format!("{field}.ownerReferences"),
+        errors,
+    );
     finalizers(metadata.get("finalizers"), &format!("{field}.finalizers"), errors);
 }
 
@@ -310,7 +336,9 @@ pub(crate) fn annotations(annotations: Option<&Value>, field: &str, errors: &mut
 }
 
 fn owners(owners: Option<&Value>, field: &str, errors: &mut Vec<FieldError>) {
-    let Some(owners) = owners.and_then(Value::as_array) else { return };
+    let Some(owners) = owners.and_then(Value::as_array) else {
+        return;
+    };
     let mut controller: Option<String> = None;
     for owner in owners {
         let part = |name: &str| owner.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -351,7 +379,9 @@ fn owners(owners: Option<&Value>, field: &str, errors: &mut Vec<FieldError>) {
 }
 
 fn finalizers(finalizers: Option<&Value>, field: &str, errors: &mut Vec<FieldError>) {
-    let Some(list) = finalizers.and_then(Value::as_array) else { return };
+    let Some(list) = finalizers.and_then(Value::as_array) else {
+        return;
+    };
     let has = |name: &str| list.iter().any(|each| each == name);
     for name in list.iter().filter_map(Value::as_str) {
         for wrong in label_key(name) {

@@ -261,7 +261,9 @@ impl<'a> Compiler<'a> {
         schema
             .get(field)
             .and_then(Value::as_array)
-            .map_or(Ok(Vec::new()), |list| list.iter().map(|each| self.compile(each)).collect())
+            .map_or(Ok(Vec::new()), |list| {
+                list.iter().map(|each| self.compile(each)).collect()
+            })
     }
 
     /// Compiles one schema.
@@ -426,6 +428,10 @@ fn limits(schema: &Value) -> Option<Box<Limits>> {
             .and_then(Value::as_str)
             .filter(|pattern| !pattern.is_empty())
             .map(|pattern| (pattern.to_owned(), Regex::new(pattern).ok())),
-        enumeration: schema.get("enum").and_then(Value::as_array).cloned().unwrap_or_default(),
+        enumeration: schema
+            .get("enum")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default(),
     }))
 }

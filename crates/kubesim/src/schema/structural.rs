@@ -97,7 +97,10 @@ fn prune_map<'a>(
             || keep
             || node.is_some_and(|node| {
                 node.properties.contains_key(name)
-                    || matches!(node.additional, Additional::Any | Additional::Schema(_) | Additional::Forbidden)
+                    || matches!(
+                        node.additional,
+                        Additional::Any | Additional::Schema(_) | Additional::Forbidden
+                    )
             })
     };
     if map.keys().any(|name| !known(name)) {
@@ -105,7 +108,11 @@ fn prune_map<'a>(
         for name in gone {
             map.remove(&name);
             let place = path(&steps);
-            unknown.push(if place.is_empty() { name } else { format!("{place}.{name}") });
+            unknown.push(if place.is_empty() {
+                name
+            } else {
+                format!("{place}.{name}")
+            });
         }
     }
     for (name, value) in map.iter_mut() {

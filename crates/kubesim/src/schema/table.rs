@@ -132,7 +132,9 @@ fn converted(value: &Value, kind: &str, now: DateTime<Utc>) -> Value {
         ("integer", Value::Number(number)) => match number.as_i64() {
             Some(number) => Value::from(number),
             #[expect(clippy::cast_possible_truncation, reason = "as the API server cuts it")]
-            None => number.as_f64().map_or(Value::Null, |number| Value::from(number.trunc() as i64)),
+            None => number
+                .as_f64()
+                .map_or(Value::Null, |number| Value::from(number.trunc() as i64)),
         },
         ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => value.clone(),
         ("string", Value::String(_)) => value.clone(),

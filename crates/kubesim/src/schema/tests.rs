@@ -115,7 +115,11 @@ fn unknown_fields_are_pruned_and_named() {
     let unknown = version.decode(&mut object).expect("it decodes");
     assert_eq!(
         unknown,
-        ["metadata.colour", "spec.colour", "spec.template.spec.containers[0].colour"]
+        [
+            "metadata.colour",
+            "spec.colour",
+            "spec.template.spec.containers[0].colour"
+        ]
     );
     assert_eq!(object, rollout());
     assert_eq!(
@@ -168,8 +172,14 @@ fn every_keyword_of_a_schema_complains_in_the_servers_words() {
         },
     });
     for (value, expected) in [
-        (json!({"name": "abc", "port": "http", "count": 3, "one": {"a": "1"}}), vec![]),
-        (json!({"name": "abc", "port": 80, "when": "2026-01-01T00:00:00Z"}), vec![]),
+        (
+            json!({"name": "abc", "port": "http", "count": 3, "one": {"a": "1"}}),
+            vec![],
+        ),
+        (
+            json!({"name": "abc", "port": 80, "when": "2026-01-01T00:00:00Z"}),
+            vec![],
+        ),
         (json!({}), vec!["spec.name: Required value"]),
         (
             json!({"name": "A"}),
@@ -205,7 +215,9 @@ fn every_keyword_of_a_schema_complains_in_the_servers_words() {
         ),
         (
             json!({"name": "abc", "port": true}),
-            vec!["spec.port: Invalid value: \"boolean\": spec.port in body must be of type integer,string: \"boolean\""],
+            vec![
+                "spec.port: Invalid value: \"boolean\": spec.port in body must be of type integer,string: \"boolean\"",
+            ],
         ),
         (
             json!({"name": "abc", "list": ["a", "b", "a"]}),
@@ -278,7 +290,9 @@ fn defaults_fill_what_is_missing_and_replace_nulls_that_may_not_be() {
 
 #[test]
 fn an_old_mistake_that_is_not_touched_is_not_complained_about_again() {
-    let version = with_spec(&json!({"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}, "m": {"type": "integer"}}}));
+    let version = with_spec(
+        &json!({"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}, "m": {"type": "integer"}}}),
+    );
     let mut old = thing(&json!({"n": 0, "m": 1}));
     old["metadata"]["resourceVersion"] = json!("1");
     let mut new = old.clone();
@@ -327,7 +341,8 @@ fn names_and_labels_are_checked() {
 
 #[test]
 fn a_bad_definition_is_refused() {
-    let status = Crd::parse(&json!({"metadata": {"name": "a"}, "spec": {"group": "g", "scope": "Space"}})).expect_err("bad");
+    let status =
+        Crd::parse(&json!({"metadata": {"name": "a"}, "spec": {"group": "g", "scope": "Space"}})).expect_err("bad");
     assert_eq!(status.code, 422);
     for part in [
         "spec.names.kind: Required value",
@@ -335,7 +350,11 @@ fn a_bad_definition_is_refused() {
         "spec.scope: Unsupported value: \"Space\": supported values: \"Cluster\", \"Namespaced\"",
         "must have exactly one version marked as storage version",
     ] {
-        assert!(status.message.contains(&part.replace("\\\"", "\"")), "{part}: {}", status.message);
+        assert!(
+            status.message.contains(&part.replace("\\\"", "\"")),
+            "{part}: {}",
+            status.message
+        );
     }
 }
 

@@ -109,7 +109,8 @@ impl<'a> Run<'a> {
             }
             return;
         }
-        let integral = matches!(value, Value::Number(number) if number.as_f64().is_some_and(|float| float.fract() == 0.0));
+        let integral =
+            matches!(value, Value::Number(number) if number.as_f64().is_some_and(|float| float.fract() == 0.0));
         let (name, fits) = match value {
             Value::Object(_) => ("object", types.has(Types::OBJECT)),
             Value::Array(_) => ("array", types.has(Types::ARRAY)),
@@ -148,7 +149,10 @@ impl<'a> Run<'a> {
     fn check_text(&mut self, text: &str, node: &Node) {
         if let Some(limits) = node.limits.as_deref() {
             let length = || text.chars().count();
-            if let Some(limit) = limits.max_length.filter(|limit| text.len() > *limit && length() > *limit) {
+            if let Some(limit) = limits
+                .max_length
+                .filter(|limit| text.len() > *limit && length() > *limit)
+            {
                 self.add(FieldError::too_long(self.field(), limit));
             } else if let Some(limit) = limits.min_length.filter(|limit| length() < *limit) {
                 self.add_detail(text, &format!("should be at least {limit} chars long"));
@@ -160,8 +164,16 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        if let Some(format) = node.format.filter(|format| !format.is_numeric() && !format.accepts(text)) {
-            let detail = format!("{} in body must be of type {}: {}", self.name(), format.name(), quoted(text));
+        if let Some(format) = node
+            .format
+            .filter(|format| !format.is_numeric() && !format.accepts(text))
+        {
+            let detail = format!(
+                "{} in body must be of type {}: {}",
+                self.name(),
+                format.name(),
+                quoted(text)
+            );
             self.add(FieldError::type_invalid(self.field(), text, detail));
         }
     }
@@ -171,7 +183,9 @@ impl<'a> Run<'a> {
             let (fits, kind) = match format {
                 super::formats::Format::Int32 => (
                     value.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
-                        || value.as_f64().is_some_and(|number| value.is_f64() && number.abs() <= f64::from(i32::MAX)),
+                        || value
+                            .as_f64()
+                            .is_some_and(|number| value.is_f64() && number.abs() <= f64::from(i32::MAX)),
                     "integer",
                 ),
                 super::formats::Format::Int64 => (value.as_i64().is_some() || value.is_f64(), "integer"),
@@ -267,7 +281,11 @@ impl<'a> Run<'a> {
                 self.matches += 1;
             } else {
                 let place = self.name();
-                let name = if place.is_empty() { name.clone() } else { format!("{place}.{name}") };
+                let name = if place.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{place}.{name}")
+                };
                 self.add(FieldError::required(self.field_of(&name), ""));
             }
         }
@@ -321,7 +339,9 @@ impl<'a> Run<'a> {
                     0 => "Found none valid".to_owned(),
                     many => format!("Found {many} valid alternatives"),
                 };
-                self.add_general(format!("{place} must validate one and only one schema (oneOf). {found}"));
+                self.add_general(format!(
+                    "{place} must validate one and only one schema (oneOf). {found}"
+                ));
                 self.add_all(closest.take());
             }
         }
