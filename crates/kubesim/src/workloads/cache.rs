@@ -111,16 +111,26 @@ impl Shelf {
     }
 }
 
-/// Who owns what, of every resource.
+/// All objects of every resource, Events apart, and who owns what.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
+    objects: BTreeMap<Id, Arc<Value>>,
     ids: BTreeMap<String, Id>,
     dependants: BTreeMap<String, BTreeSet<Id>>,
 }
 
 impl Graph {
-    /// Follows one change.
-    pub(super) fn put(&mut self, id: &Id, old: Option<&Value>, new: Option<&Value>) {
+    /// Follows one change; the object as it was before.
+    pub(super) fn put(&mut self, id: &Id, new: Option<&Arc<Value>>) -> Option<Arc<Value>> {
+        let old = match new {
+            Some(new) => self.objects.insert(id.clone(), Arc::clone(new)),
+            None => self.objects.remove(id),
+        };
+        self.link(id, old.as_deref(), new.map(|new| &**new));
+        old
+    }
+
+    fn link(&mut self, id: &Id, old: Option<&Value>, new: Option<&Value>) {
         let (old_uid, new_uid) = (old.map(uid), new.map(uid));
         if old_uid != new_uid {
             if let Some(uid) = old_uid {
@@ -147,6 +157,16 @@ impl Graph {
             let uid = text(&owner["uid"]);
             self.dependants.entry(uid.to_owned()).or_default().insert(id.clone());
         }
+    }
+
+    /// An object as it is.
+    pub(super) fn get(&self, id: &Id) -> Option<&Arc<Value>> {
+        self.objects.get(id)
+    }
+
+    /// Everything that is known.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &Id> {
+        self.objects.keys()
     }
 
     /// The object with this uid.

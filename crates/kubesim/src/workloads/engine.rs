@@ -17,7 +17,7 @@ use super::{
     },
     queue::Queue,
 };
-use crate::{Change, Cluster, Patch, Resource, Status};
+use crate::{Cluster, Patch, Resource, Status};
 
 /// One piece of work.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -196,31 +196,72 @@ impl Engine {
     pub(super) fn absorb(&mut self) {
         // Every version is one change: the version counts the changes.
         let index = usize::try_from(self.seen).unwrap_or(usize::MAX);
-        for change in self.cluster.history_since(index) {
+        let changes = self.cluster.history_since(index);
+        if changes.first().is_some_and(|first| first.version != self.seen + 1) {
+            self.look_around();
+            return;
+        }
+        for change in changes {
             self.seen = change.version;
-            self.follow(&change);
+            self.follow(
+                change.resource,
+                Name::new(&change.namespace, &change.name),
+                change.new,
+                &change.user,
+            );
         }
     }
 
-    fn follow(&mut self, change: &Change) {
-        let Change { resource, old, new, .. } = change;
+    /// Compares what is known with what there is: some changes are no longer told.
+    fn look_around(&mut self) {
+        let (version, present) = {
+            let state = self.cluster.state();
+            let mut present = BTreeMap::new();
+            for resource in state.store.resources() {
+                for (_, stored) in state.store.peek(resource).into_iter().flat_map(|table| table.range("")) {
+                    let name = Name::new(namespace(&stored.value), name(&stored.value));
+                    present.insert(Id { resource, name }, Arc::clone(&stored.value));
+                }
+            }
+            (state.store.version, present)
+        };
+        self.seen = version;
+        let gone: Vec<Id> = self
+            .cache
+            .graph
+            .ids()
+            .filter(|id| !present.contains_key(id))
+            .cloned()
+            .collect();
+        for Id { resource, name } in gone {
+            self.follow(resource, name, None, "");
+        }
+        for (id, object) in present {
+            if !self
+                .cache
+                .graph
+                .get(&id)
+                .is_some_and(|known| Arc::ptr_eq(known, &object))
+            {
+                self.follow(id.resource, id.name, Some(object), "");
+            }
+        }
+    }
+
+    fn follow(&mut self, resource: Resource, name: Name, new: Option<Arc<Value>>, user: &str) {
         // Events own nothing and are owned by nobody.
         if resource.plural == "events" {
             return;
         }
-        let name = Name::new(&change.namespace, &change.name);
+        let id = Id { resource, name };
+        let old = self.cache.graph.put(&id, new.as_ref());
         let (before, after) = (old.as_deref(), new.as_deref());
-        let id = Id {
-            resource: *resource,
-            name,
-        };
-        self.cache.graph.put(&id, before, after);
         self.follow_ownership(&id, before, after);
         let Id { name, .. } = id;
         match (resource.group, resource.plural) {
             ("", "pods") => {
                 self.cache.pods.put(&name, new.as_ref());
-                self.follow_pod(&name, before, after, &change.user);
+                self.follow_pod(&name, before, after, user);
             }
             ("apps", "replicasets") => {
                 self.cache.sets.put(&name, new.as_ref());
@@ -240,7 +281,7 @@ impl Engine {
             }
             ("discovery.k8s.io", "endpointslices") => {
                 self.cache.slices.put(&name, new.as_ref());
-                if change.user != super::endpoints::USER {
+                if user != super::endpoints::USER {
                     for slice in [before, after].into_iter().flatten() {
                         let service = text(&slice["metadata"]["labels"]["kubernetes.io/service-name"]);
                         if !service.is_empty() {

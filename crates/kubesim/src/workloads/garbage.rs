@@ -37,9 +37,23 @@ impl Engine {
             .get(&plural(id.resource), &id.name.namespace, &id.name.name)
     }
 
+    /// Whether the kind that a reference names is served: of other kinds nobody can say what is gone.
+    fn is_served(&self, reference: &Value) -> bool {
+        let group = text(&reference["apiVersion"])
+            .split_once('/')
+            .map_or("", |(group, _)| group);
+        let state = self.cluster.state();
+        let mut kinds = state.kinds.all();
+        kinds.any(|kind| kind.resource.group == group && kind.kind == text(&reference["kind"]))
+    }
+
     fn owner_state(&self, dependant: &Id, reference: &Value) -> Owner {
         let Some(owner) = self.cache.graph.find(text(&reference["uid"])) else {
-            return Owner::Absent;
+            return if self.is_served(reference) {
+                Owner::Absent
+            } else {
+                Owner::Solid
+            };
         };
         // Owners live in the same namespace or in none; of one elsewhere it is as if it did not exist. Something without a
         // namespace cannot have such an owner at all, and is left alone.

@@ -10,9 +10,9 @@ use super::{
     PodPlan,
     cache::Name,
     engine::{Engine, Outcome},
-    objects::{condition, is_deleted, is_finished, is_ready, list, name, namespace, number, stamp, text, uid},
+    objects::{condition, is_deleted, is_finished, is_ready, list, number, stamp, text, uid},
 };
-use crate::{Patch, Status};
+use crate::Status;
 
 /// Its name in the trace.
 pub(super) const USER: &str = "kubelet";
@@ -99,16 +99,6 @@ impl Run {
 }
 
 impl Engine {
-    /// Binds a pod to a node.
-    pub(super) fn bind(&self, pod: &Value, node: &str) -> Result<(), Status> {
-        let patch = json!({"metadata": {"uid": uid(pod)}, "spec": {"nodeName": node}});
-        let (namespace, name) = (namespace(pod), name(pod));
-        let user = super::scheduler::USER;
-        self.cluster
-            .patch(user, "pods", namespace, name, None, &Patch::Merge(patch))?;
-        Ok(())
-    }
-
     pub(super) fn sync_pod(&mut self, key: &Name) -> Outcome {
         let Some(pod) = self.cache.pods.get(key).cloned() else {
             return Ok(None);

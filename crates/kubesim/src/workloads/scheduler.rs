@@ -8,7 +8,11 @@ use super::{
     cache::Name,
     engine::{Engine, Outcome},
     kubelet,
-    objects::{condition, has_all, is_deleted, list, set_condition, text},
+    objects::{condition, has_all, is_deleted, list, name, namespace, set_condition, text},
+};
+use crate::{
+    Status,
+    registry::{self, Write, WriteOptions},
 };
 
 /// Its name in the trace.
@@ -113,6 +117,25 @@ impl Engine {
         };
         self.bind(&pod, &node)?;
         Ok(None)
+    }
+
+    /// Binds a pod to a node, as `pods/binding` does.
+    fn bind(&self, pod: &Value, node: &str) -> Result<(), Status> {
+        let now = self.cluster.now();
+        let mut state = self.cluster.state();
+        let kind = state.kinds.find("pods")?;
+        let write = Write {
+            user: USER,
+            version: &kind.storage,
+            namespace: namespace(pod),
+            name: name(pod),
+            subresource: "binding",
+            now,
+            options: &WriteOptions::default(),
+            kind: Arc::clone(&kind),
+        };
+        let binding = json!({"target": {"kind": "Node", "name": node}});
+        registry::bind(&mut state, &write, &binding).map(|_| ())
     }
 
     /// The node with the fewest pods among those that take this one; the first by name of equal ones.

@@ -129,3 +129,43 @@ async fn a_foreground_deletion_waits_only_for_those_that_block() {
     assert_eq!(stage.get("configmaps", "first"), Value::Null);
     assert_ne!(stage.get("configmaps", "free"), Value::Null);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_of_a_kind_that_nobody_serves_is_left_to_whoever_knows_it() {
+    let stage = Stage::new(ready_after(100));
+    let foreign = json!([{"apiVersion": "example.com/v1", "kind": "Thing", "name": "one", "uid": "0-0"}]);
+    stage.create("configmaps", owned("kept", foreign));
+    stage.at(60.0).await;
+    assert_ne!(stage.get("configmaps", "kept"), Value::Null);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_namespace_goes_when_its_last_pod_has_ended() {
+    let stage = Stage::new(ready_after(100));
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "there"}});
+    stage.create("namespaces", namespace);
+    for (resource, mut object) in [
+        ("deployments", super::deployment("web", 3, "1")),
+        ("services", super::service("web", "web")),
+    ] {
+        object["metadata"]["namespace"] = json!("there");
+        stage.create(resource, object);
+    }
+    stage.at(5.0).await;
+    assert_eq!(stage.pods().len(), 3);
+    stage
+        .cluster
+        .delete("user", "namespaces", "", "there", &Value::Null)
+        .unwrap();
+    assert!(
+        stage.cluster.get("namespaces", "", "there").is_some(),
+        "its pods have not ended"
+    );
+    stage.at(10.0).await;
+    assert!(
+        stage.cluster.get("namespaces", "", "there").is_none(),
+        "{}",
+        stage.told()
+    );
+    assert!(stage.pods().is_empty());
+}
