@@ -1,0 +1,111 @@
+//! Plays cases on a server, whichever it is: both are a `kube::Client` that raw requests are sent through.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures::StreamExt;
+use http_body_util::BodyExt;
+use kube::Client;
+use kube::client::Body;
+use serde_json::json;
+
+use crate::answer::{Answer, Normaliser, Raw};
+use crate::case::{Case, Step, Variables};
+
+/// How long an answer may take. A watch ends after a second by its own parameter; 504 for a future version takes three.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Plays all, some at once, and gives the answers in the order of the cases. `prefix` begins the namespaces' names.
+///
+/// # Errors
+/// When a namespace cannot be made.
+pub async fn all(client: &Client, cases: &[Case], prefix: &str, at_once: usize) -> Result<Vec<Vec<Answer>>> {
+    let plays = cases.iter().enumerate().map(|(number, case)| async move {
+        let namespace = format!("{prefix}-{number}");
+        one(client, case, &namespace).await.with_context(|| case.name.clone())
+    });
+    let answers: Vec<Result<Vec<Answer>>> = futures::stream::iter(plays).buffered(at_once).collect().await;
+    answers.into_iter().collect()
+}
+
+/// Plays one case in a namespace, which it makes.
+///
+/// # Errors
+/// When the namespace cannot be made.
+pub async fn one(client: &Client, case: &Case, namespace: &str) -> Result<Vec<Answer>> {
+    let create = Step::new("POST", "/api/v1/namespaces")
+        .json(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}));
+    let mut variables = Variables::new(namespace);
+    let made = send(client, &create, &variables).await;
+    anyhow::ensure!(
+        made.status == 201,
+        "the namespace was not made: {} {}",
+        made.status,
+        made.text
+    );
+    let mut normaliser = Normaliser::new(namespace);
+    let mut answers = Vec::with_capacity(case.steps.len());
+    for step in &case.steps {
+        let raw = send(client, step, &variables).await;
+        if !step.save.is_empty() {
+            let body = raw.json(false);
+            for (name, pointer) in &step.save {
+                if let Some(value) = body.pointer(pointer).and_then(serde_json::Value::as_str) {
+                    variables.set(name, value);
+                }
+            }
+        }
+        answers.push(normaliser.answer(step, &raw));
+    }
+    Ok(answers)
+}
+
+/// Sends one request and reads the whole answer. What goes wrong on the way is an answer with status 0.
+async fn send(client: &Client, step: &Step, variables: &Variables) -> Raw {
+    match tokio::time::timeout(PATIENCE, ask(client, step, variables)).await {
+        Ok(Ok(raw)) => raw,
+        Ok(Err(error)) => nothing(&format!("{error:#}")),
+        Err(_) => nothing("no answer in time"),
+    }
+}
+
+fn nothing(why: &str) -> Raw {
+    Raw {
+        status: 0,
+        kind: "application/json".into(),
+        warnings: Vec::new(),
+        text: why.into(),
+    }
+}
+
+async fn ask(client: &Client, step: &Step, variables: &Variables) -> Result<Raw> {
+    let body = match (&step.body, &step.text) {
+        (Some(body), _) => serde_json::to_vec(&variables.fill_value(body))?,
+        (None, Some(text)) => variables.fill(text).into_bytes(),
+        (None, None) => Vec::new(),
+    };
+    let mut request = http::Request::builder()
+        .method(step.method.as_str())
+        .uri(variables.fill(&step.path))
+        .header("accept", step.accept.as_deref().unwrap_or("application/json"));
+    if let Some(kind) = &step.content_type {
+        request = request.header("content-type", kind);
+    }
+    let response = client.send(request.body(Body::from(body))?).await?;
+    let header = |name: &str| {
+        let values = response.headers().get_all(name);
+        values
+            .iter()
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+            .collect::<Vec<_>>()
+    };
+    let (kind, warnings) = (header("content-type").join(", "), header("warning"));
+    let status = response.status().as_u16();
+    let bytes = response.into_body().collect().await?.to_bytes();
+    Ok(Raw {
+        status,
+        kind,
+        warnings,
+        text: String::from_utf8_lossy(&bytes).into_owned(),
+    })
+}
