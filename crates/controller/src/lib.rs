@@ -58,21 +58,19 @@ pub async fn run(ctx: Arc<Context>, shutdown: impl Future<Output = ()>) -> Resul
     let (stop_leader, leader_stop) = channel::channel(false);
     // Kept here when nobody else does: without a sender the receiver would believe that nobody leads.
     let mut _always = None;
-    let mut leader = match ctx.config.election.clone() {
-        Some(election) => Some(tokio::spawn(leader::run(
-            Arc::clone(&ctx),
-            election,
-            leads,
-            leader_stop,
-        ))),
+    // A set, because it ends with this function, however that ends.
+    let mut leader = JoinSet::new();
+    match ctx.config.election.clone() {
+        Some(election) => {
+            leader.spawn(leader::run(Arc::clone(&ctx), election, leads, leader_stop));
+        }
         None => {
             ctx.calls.gate().open();
             ctx.calls.metrics().leading(true);
             leads.send_replace(true);
             _always = Some(leads);
-            None
         }
-    };
+    }
     let mut shutdown = std::pin::pin!(shutdown);
     let mut ready = ctx.ready.subscribe();
     let result = loop {
@@ -111,18 +109,14 @@ pub async fn run(ctx: Arc<Context>, shutdown: impl Future<Output = ()>) -> Resul
     ctx.calls.gate().stop();
     ctx.events.drain().await;
     stop_leader.send_replace(true);
-    if let Some(leader) = leader {
-        let _ = leader.await;
-    }
+    while leader.join_next().await.is_some() {}
     result
 }
 
-async fn ended(leader: &mut Option<tokio::task::JoinHandle<()>>) {
-    match leader {
-        Some(task) => {
-            let _ = task.await;
-        }
-        None => std::future::pending().await,
+/// Waits for the end of the election; for ever when there is none.
+async fn ended(leader: &mut JoinSet<()>) {
+    if leader.join_next().await.is_none() {
+        std::future::pending().await
     }
 }
 
