@@ -9,6 +9,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use kube::Client;
 use serde_json::Value;
+use serin_audit::{Finding, Severity};
 use serin_model::{Event, Plan, RouteRef, Settings, World};
 use serin_providers::Providers;
 use tokio::time::Instant;
@@ -98,10 +99,34 @@ impl Decide for Planner {
     }
 }
 
-/// Who checks every plan before it is applied. The seam for the audit crate, which does not exist yet.
+/// Who checks every plan before it is applied: nothing from the first refused write on is carried out.
 pub trait Audit: Send + Sync {
-    /// Why the plan must not be applied; empty when it may.
-    fn refusals(&self, world: &World, plan: &Plan, now: DateTime<Utc>) -> Vec<String>;
+    /// The rules that the plan's writes break; empty when it may be applied.
+    fn findings(&self, world: &World, plan: &Plan, now: DateTime<Utc>) -> Vec<Finding>;
+}
+
+/// The real thing: rules about traffic, aborts and promotions refuse, rules about capacity warn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Auditor;
+
+impl Audit for Auditor {
+    fn findings(&self, world: &World, plan: &Plan, now: DateTime<Utc>) -> Vec<Finding> {
+        serin_audit::audit(world, plan, now)
+    }
+}
+
+/// The same, for tests: rules about capacity refuse too.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StrictAuditor;
+
+impl Audit for StrictAuditor {
+    fn findings(&self, world: &World, plan: &Plan, now: DateTime<Utc>) -> Vec<Finding> {
+        let mut findings = serin_audit::audit(world, plan, now);
+        for finding in &mut findings {
+            finding.severity = Severity::Refuse;
+        }
+        findings
+    }
 }
 
 /// Accepts everything.
@@ -109,7 +134,7 @@ pub trait Audit: Send + Sync {
 pub struct NoAudit;
 
 impl Audit for NoAudit {
-    fn refusals(&self, _: &World, _: &Plan, _: DateTime<Utc>) -> Vec<String> {
+    fn findings(&self, _: &World, _: &Plan, _: DateTime<Utc>) -> Vec<Finding> {
         Vec::new()
     }
 }
@@ -180,7 +205,7 @@ impl Context {
             clock,
             providers,
             decide: Arc::new(Planner),
-            audit: Arc::new(NoAudit),
+            audit: Arc::new(Auditor),
             config,
             stores: Mutex::default(),
             queue: Queue::default(),
@@ -190,6 +215,13 @@ impl Context {
             ready: tokio::sync::watch::Sender::new(false),
             needs: tokio::sync::Notify::new(),
         }
+    }
+
+    /// The same with another audit, for tests and for simulations without one.
+    #[must_use]
+    pub fn with_audit(mut self, audit: Arc<dyn Audit>) -> Self {
+        self.audit = audit;
+        self
     }
 
     /// The stores, for as long as no `await` comes between.

@@ -11,6 +11,7 @@ use prometheus_client::{
     registry::Registry,
 };
 use serin_api::rollout::{Rollout, TrafficRouting};
+use serin_audit::Rule;
 
 use crate::{kinds::Kind, stores::Stores, table::Key};
 
@@ -25,6 +26,8 @@ pub struct Metrics {
     events: Family<Labels, Counter>,
     writes: Family<Labels, Counter>,
     measurements: Family<Labels, Counter>,
+    plans_refused: Family<Labels, Counter>,
+    plan_warnings: Family<Labels, Counter>,
     leader: Gauge,
     queue_depth: Gauge,
 }
@@ -59,6 +62,8 @@ impl Metrics {
             events: Family::default(),
             writes: Family::default(),
             measurements: Family::default(),
+            plans_refused: Family::default(),
+            plan_warnings: Family::default(),
             leader: Gauge::default(),
             queue_depth: Gauge::default(),
             registry: Registry::default(),
@@ -83,6 +88,16 @@ impl Metrics {
             "serin_measurements",
             "Answers of metric providers by result",
             metrics.measurements.clone(),
+        );
+        registry.register(
+            "serin_plans_refused",
+            "Plans that the audit refused, by the write rule that they break; any is a bug in Serin",
+            metrics.plans_refused.clone(),
+        );
+        registry.register(
+            "serin_plan_warnings",
+            "Plans that were applied although they break a rule about capacity, by rule",
+            metrics.plan_warnings.clone(),
         );
         registry.register("serin_leader", "1 while this process leads", metrics.leader.clone());
         registry.register(
@@ -140,6 +155,20 @@ impl Metrics {
     pub fn measurement(&self, result: &'static str) {
         self.measurements
             .get_or_create(&vec![("result", result.to_owned())])
+            .inc();
+    }
+
+    /// The audit refused a plan.
+    pub fn plan_refused(&self, rule: Rule) {
+        self.plans_refused
+            .get_or_create(&vec![("rule", rule.as_str().to_owned())])
+            .inc();
+    }
+
+    /// The audit warned of a plan.
+    pub fn plan_warned(&self, rule: Rule) {
+        self.plan_warnings
+            .get_or_create(&vec![("rule", rule.as_str().to_owned())])
             .inc();
     }
 

@@ -1,6 +1,8 @@
 //! One Rollout, from what is known of it to what is done about it. The steps are those of design.md section 2:
 //! 1 observe, 2 validate, 3 plan, 4 audit, 5 apply, 6 status, 7 sleep until the plan's `wake_at`.
 
+mod held;
+
 use std::{
     collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -124,16 +126,16 @@ async fn one_pass(ctx: &Context, key: &Key) -> Pass {
         }
     };
     // 4. Audit.
-    let refusals = ctx.audit.refusals(&world, &plan, now);
-    if !refusals.is_empty() {
-        let text = refusals.join("; ");
-        error!(rollout = %key, refusals = %text, "Plan refused by the audit; the Rollout holds");
-        complain(
-            ctx,
-            &subject,
-            Event::warning("ReconciliationError", format!("Plan refused: {text}")),
-        );
-        return Pass::Rest(Done::Retry);
+    let findings = ctx.audit.findings(&world, &plan, now);
+    let refused_at = held::first_refused(ctx, key, &findings);
+    let writes = &plan.writes[..refused_at.unwrap_or(plan.writes.len())];
+    if refused_at.is_some() && writes.is_empty() {
+        return held::hold(ctx, &subject, &world, &findings).await;
+    }
+    if refused_at.is_none()
+        && let Some(pass) = held::release(ctx, &subject, &world).await
+    {
+        return pass;
     }
     say(ctx, &subject, plan.warnings.clone());
     if plan.is_empty() {
@@ -145,8 +147,8 @@ async fn one_pass(ctx: &Context, key: &Key) -> Pass {
         ));
     }
     // 5. Apply, and 6. status: its write is the plan's last one.
-    debug!(rollout = %key, writes = plan.writes.len(), "Applying");
-    match apply(ctx, key, &world, &plan.writes).await {
+    debug!(rollout = %key, writes = writes.len(), "Applying");
+    match apply(ctx, key, &world, writes).await {
         Ok(()) => Pass::Again,
         Err(stopped) => refused(ctx, &subject, stopped).await,
     }
@@ -172,10 +174,16 @@ async fn undecodable(ctx: &Context, key: &Key, bad: &Undecodable) -> Pass {
     };
     let message = format!("The Rollout cannot be understood and is left alone: {}", bad.error);
     say(ctx, &subject, vec![Event::warning("InvalidSpec", message)]);
-    let Some(mut patch) = ctx.decide.undecodable(&key.name, bad, ctx.clock.now()) else {
+    let Some(patch) = ctx.decide.undecodable(&key.name, bad, ctx.clock.now()) else {
         return Pass::Rest(Done::Idle);
     };
+    patch_status(ctx, &subject, patch).await
+}
+
+/// Patches the status, guarded by the version that was read; the answer goes into the stores.
+async fn patch_status(ctx: &Context, subject: &Subject, mut patch: Value) -> Pass {
     patch["metadata"]["resourceVersion"] = Value::String(subject.resource_version.clone());
+    let key = &subject.key;
     let target = Target {
         kind: Kind::Rollout,
         namespace: &key.namespace,
@@ -196,7 +204,7 @@ async fn undecodable(ctx: &Context, key: &Key, bad: &Undecodable) -> Pass {
                 route: None,
                 refusal,
             };
-            refused(ctx, &subject, stopped).await
+            refused(ctx, subject, stopped).await
         }
     }
 }

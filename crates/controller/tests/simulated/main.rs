@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "what the stage offers is for scenarios still to come")]
 
 mod analysis;
+mod audited;
 mod canary;
 mod election;
 mod faults;

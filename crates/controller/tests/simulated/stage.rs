@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use chrono::DateTime;
 use serde_json::{Value, json};
-use serin_controller::{Clock, Config, Context, Election};
+use serin_controller::{Audit, Clock, Config, Context, Election, context::StrictAuditor};
 use serin_providers::{HttpRequest, HttpResponse, HttpTransport, ProviderSettings, Providers, TransportError};
 use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 
@@ -115,6 +115,8 @@ pub struct Running {
     pub context: Arc<Context>,
     cluster: Kubernetes,
     name: String,
+    /// No plan of its may be refused.
+    is_audited: bool,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), serin_controller::Error>>,
 }
@@ -125,16 +127,30 @@ impl Running {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
-        self.task
+        (&mut self.task)
             .await
             .expect("the controller did not panic")
             .expect("the controller ended as told");
+        self.assert_no_plan_was_refused();
     }
 
     /// SIGKILL.
     pub fn kill(self) {
         self.cluster.cut(&self.name);
         self.task.abort();
+        self.assert_no_plan_was_refused();
+    }
+
+    /// Neither by a rule about traffic nor, in tests, by one about capacity.
+    fn assert_no_plan_was_refused(&self) {
+        let scrape = self.context.calls.metrics().render(&self.context.stores(), false, 0);
+        if !self.is_audited || !scrape.contains("serin_plans_refused_total{") {
+            return;
+        }
+        let asked = self.cluster.asked();
+        let texts = asked.iter().filter(|a| text(&a.body, "/reason") == "PlanRefused");
+        let texts: Vec<&str> = texts.map(|a| text(&a.body, "/message")).collect();
+        panic!("the audit refused plans: {texts:#?}");
     }
 
     /// Whether it still runs.
@@ -228,6 +244,13 @@ impl Stage {
 
     /// Starts a controller with these settings; its requests carry the name.
     pub fn start_as(&self, name: &str, config: Config) -> Running {
+        let mut running = self.start_with(name, config, Arc::new(StrictAuditor));
+        running.is_audited = true;
+        running
+    }
+
+    /// The same with another audit.
+    pub fn start_with(&self, name: &str, config: Config, audit: Arc<dyn Audit>) -> Running {
         let transport = Transport {
             metrics: self.metrics.clone(),
             started: self.started,
@@ -239,7 +262,7 @@ impl Stage {
             Arc::new(providers),
             config,
         );
-        let context = Arc::new(context);
+        let context = Arc::new(context.with_audit(audit));
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
             if stopped.await.is_err() {
@@ -251,6 +274,7 @@ impl Stage {
             context,
             cluster: self.cluster.clone(),
             name: name.to_owned(),
+            is_audited: false,
             stop: Some(stop),
             task,
         }
