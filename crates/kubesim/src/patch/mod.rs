@@ -1,14 +1,19 @@
 //! The four kinds of patches, as pure functions over JSON.
 
+mod apply;
+mod fields;
 mod json;
 mod merge;
+mod strategic;
 #[cfg(test)]
 mod tests;
 
 use serde_json::Value;
 
+pub use apply::{Manager, apply, track};
 pub use json::json;
 pub use merge::merge;
+pub use strategic::strategic;
 
 use crate::Status;
 use crate::schema::{FieldError, invalid};
