@@ -317,7 +317,7 @@ fn pointer(path: &str) -> String {
 }
 
 /// Orders versions as discovery does: v2 before v1 before v1beta2 before v1alpha1 before anything else.
-fn version_priority(version: &str) -> (u8, u64, u64) {
+pub(crate) fn version_priority(version: &str) -> (u8, u64, u64) {
     let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>();
     let Some(rest) = version.strip_prefix('v') else {
         return (0, 0, 0);

@@ -84,6 +84,7 @@ pub(crate) struct Stored {
     pub version: u64,
     pub value: Arc<Value>,
     text: OnceLock<Bytes>,
+    bare: OnceLock<Bytes>,
 }
 
 impl Stored {
@@ -92,6 +93,7 @@ impl Stored {
             version,
             value: Arc::new(value),
             text: OnceLock::new(),
+            bare: OnceLock::new(),
         }
     }
 
@@ -104,6 +106,19 @@ impl Stored {
     /// The object as JSON text, written once.
     pub(crate) fn text(&self) -> Bytes {
         self.text.get_or_init(|| Bytes::from(self.value.to_string())).clone()
+    }
+
+    /// The same without kind and version, as lists of built-in kinds show it.
+    pub(crate) fn bare_text(&self) -> Bytes {
+        let make = || match &*self.value {
+            Value::Object(map) => {
+                let bare: BTreeMap<&String, &Value> =
+                    map.iter().filter(|(field, _)| *field != "kind" && *field != "apiVersion").collect();
+                Bytes::from(serde_json::to_vec(&bare).unwrap_or_default())
+            }
+            other => Bytes::from(other.to_string()),
+        };
+        self.bare.get_or_init(make).clone()
     }
 }
 
@@ -171,6 +186,11 @@ impl Table {
         self.objects
             .range(from..)
             .take_while(move |(key, _)| to.as_ref().is_none_or(|to| *key < to))
+    }
+
+    /// As [`Table::range`], of one name.
+    pub(crate) fn entry(&self, namespace: &str, name: &str) -> Option<(&String, &Arc<Stored>)> {
+        self.objects.get_key_value(&key(namespace, name))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -254,11 +274,6 @@ impl Store {
     /// Resources that have, or had, objects.
     pub(crate) fn resources(&self) -> Vec<Resource> {
         self.tables.keys().copied().collect()
-    }
-
-    /// Forgets all objects of a resource without a trace: its kind is no longer served.
-    pub(crate) fn drop_table(&mut self, resource: Resource) {
-        self.tables.remove(&resource);
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {

@@ -20,9 +20,9 @@ use serde_json::Value;
 
 pub(crate) use create::create;
 pub(crate) use crds::serve;
-pub(crate) use namespaces::initial as initial_namespaces;
+pub(crate) use namespaces::{finalize, initial as initial_namespaces};
 pub(crate) use removal::{delete, delete_collection};
-pub(crate) use patch::patch;
+pub(crate) use patch::{patch, unsupported};
 pub(crate) use pods::{bind, evict};
 pub(crate) use scale::{read_scale, update_scale};
 pub(crate) use update::update;

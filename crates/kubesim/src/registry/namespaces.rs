@@ -103,6 +103,24 @@ pub(super) fn delete(state: &mut State, write: &Write<'_>, old: &Arc<Stored>) ->
     marked
 }
 
+/// `namespaces/finalize`: replaces the finalizers of the spec.
+pub(crate) fn finalize(state: &mut State, write: &Write<'_>, object: &Value) -> Result<Arc<Stored>, Status> {
+    let Some(old) = state.store.table(resource()).get("", write.name).cloned() else {
+        return Err(Status::not_found(resource(), write.name));
+    };
+    let mut new = (*old.value).clone();
+    match object["spec"].get("finalizers") {
+        Some(finalizers) => new["spec"]["finalizers"] = finalizers.clone(),
+        None => new["spec"] = json!({}),
+    }
+    if new == *old.value {
+        return Ok(old);
+    }
+    let stored = state.store.put(write.user, resource(), "", write.name, Some(new));
+    emptied(state, write.name, write.now);
+    Ok(stored)
+}
+
 /// Lets a terminating namespace go once nothing is left in it. To be called after every removal.
 pub(super) fn emptied(state: &mut State, namespace: &str, _now: DateTime<Utc>) {
     if namespace.is_empty() {

@@ -1,0 +1,10 @@
+//! The API as clients see it: kube's client and raw requests against a cluster in the process.
+
+mod crds;
+mod deletion;
+mod faults;
+mod http;
+mod lists;
+mod support;
+mod watches;
+mod writes;
