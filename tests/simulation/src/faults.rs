@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{
     crash_points,
     history::{Done, is_controller},
-    scenario::{Fault, FaultKind, Moment, Requests, Scenario},
+    scenario::{Fault, FaultKind, Moment, Requests},
 };
 
 /// How many steps of two kinds of write were taken one after the other.
@@ -30,7 +30,6 @@ pub struct Kill {
 
 struct Armed {
     index: usize,
-    from: Duration,
     /// How often it may still strike.
     left: u32,
     until: Option<Duration>,
@@ -60,18 +59,21 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// The faults of a scenario; processes that are to be killed are told to `kills`.
-    pub fn new(scenario: &Scenario, kills: mpsc::UnboundedSender<Kill>) -> Self {
-        let armed = scenario.faults.iter().enumerate();
-        let armed = armed.filter_map(|(index, fault)| arm(index, fault)).collect();
+    /// Nothing goes wrong yet; processes that are to be killed are told to `kills`.
+    pub fn new(kills: mpsc::UnboundedSender<Kill>) -> Self {
         Self {
             started: Instant::now(),
             kills,
-            state: Mutex::new(State {
-                armed,
-                ..State::default()
-            }),
+            state: Mutex::default(),
         }
+    }
+
+    /// From now on a fault may strike. False when it is not about requests or watches: then others carry it out.
+    pub fn arm(&self, index: usize, fault: &Fault) -> bool {
+        let armed = arm(index, fault, self.started.elapsed());
+        let is_ours = armed.is_some();
+        self.state().armed.extend(armed);
+        is_ours
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -106,8 +108,7 @@ impl Faults {
 }
 
 /// A fault of requests or watches, ready to strike; [`None`] for those that others carry out.
-fn arm(index: usize, fault: &Fault) -> Option<Armed> {
-    let from = Duration::from_millis(fault.at);
+fn arm(index: usize, fault: &Fault, from: Duration) -> Option<Armed> {
     let (left, until) = match &fault.kind {
         FaultKind::Answer { on, .. }
         | FaultKind::Hang { on, .. }
@@ -125,7 +126,6 @@ fn arm(index: usize, fault: &Fault) -> Option<Armed> {
     };
     Some(Armed {
         index,
-        from,
         left,
         until,
         user: None,
@@ -205,7 +205,7 @@ impl State {
         let is_point = is_write(call.verb) && !matches!(call.resource, "leases" | "events");
         let next = crash_points::kind(call.verb, call.resource, call.subresource);
         self.armed.iter_mut().position(|armed| {
-            if armed.left == 0 || at < armed.from || armed.until.is_some_and(|until| at >= until) {
+            if armed.left == 0 || armed.until.is_some_and(|until| at >= until) {
                 return false;
             }
             match &armed.kind {
@@ -323,7 +323,6 @@ impl Intercept for Faults {
         let concerns = |of: &str| of.is_empty() || of == resource;
         let place = state.armed.iter().position(|armed| {
             armed.left > 0
-                && at >= armed.from
                 && match &armed.kind {
                     FaultKind::WatchLate { resource, .. }
                     | FaultKind::WatchClosed { resource, .. }

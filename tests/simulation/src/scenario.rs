@@ -121,6 +121,9 @@ pub enum What {
 pub struct Fault {
     /// From when on.
     pub at: u64,
+    /// Only once the app's Rollout is at such a step (one of [`crate::coverage::STEPS`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub during: Option<String>,
     /// Which app's objects, where that matters.
     pub app: usize,
     /// What.

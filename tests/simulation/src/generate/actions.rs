@@ -3,19 +3,23 @@
 use serde_json::{Value, json};
 
 use crate::{
-    generate::{BEGIN, specs},
+    generate::{BEGIN, Target, specs},
     scenario::{Action, App, What},
     seed::Stream,
 };
 
 /// What is done to one app within `length` milliseconds.
-pub(super) fn actions(seed: u64, index: usize, app: &App, length: u64) -> Vec<Action> {
+pub(super) fn actions(seed: u64, index: usize, app: &App, length: u64, target: Option<&Target>) -> Vec<Action> {
     let mut draw = Stream::new(seed, &format!("actions {index}"));
     let mut out = Vec::new();
     let mut at = BEGIN + draw.between(0, 4_000);
     let mut gone = false;
     // A release is what everything else is about.
-    let mut what = What::Image(1 + draw.below(app.images.len() - 1));
+    let mut what = What::Image(if target.is_some() {
+        1
+    } else {
+        1 + draw.below(app.images.len() - 1)
+    });
     while at < length {
         gone = match &what {
             What::Delete => true,
@@ -29,7 +33,20 @@ pub(super) fn actions(seed: u64, index: usize, app: &App, length: u64) -> Vec<Ac
             3..7 => draw.between(2_500, 15_000),
             _ => draw.between(15_000, 45_000),
         };
-        what = if gone { What::Recreate } else { one(&mut draw, app) };
+        let first = out.len() == 1 && target.is_some();
+        what = match target {
+            // The first release of a target is not disturbed too soon, unless by what it is about.
+            Some(target) if first => {
+                at += draw.between(2_000, 8_000);
+                if target.step == "aborted" {
+                    What::Abort
+                } else {
+                    one(&mut draw, app)
+                }
+            }
+            _ if gone => What::Recreate,
+            _ => one(&mut draw, app),
+        };
     }
     out
 }

@@ -1,20 +1,24 @@
 //! Apps: their versions and their Rollouts.
 
 use crate::{
-    generate::specs,
+    generate::{Target, specs},
     scenario::{App, Image},
     seed::Stream,
 };
 
 /// The n-th app of a seed.
-pub(super) fn app(seed: u64, index: usize) -> App {
+pub(super) fn app(seed: u64, index: usize, target: Option<&Target>) -> App {
     let mut draw = Stream::new(seed, &format!("app {index}"));
     let name = format!("app-{}", char::from(b'a' + u8::try_from(index).unwrap_or(0)));
     let namespace = if draw.percent(20) { "shop" } else { "default" }.to_owned();
-    let router = draw.percent(60);
+    let step = target.map(|t| t.step);
+    let router =
+        draw.percent(60) || step == Some("setCanaryScale") || target.is_some_and(|t| t.faults.contains(&"route"));
     let versions = draw.between(3, 6);
-    let images = (0..versions).map(|n| image(&mut draw, n == 0)).collect();
-    let rollout = specs::rollout(seed, index, &name, &namespace, router);
+    // What a release is to reach it reaches with sound versions, mostly.
+    let sound = if target.is_some() && draw.percent(85) { 1 } else { 0 };
+    let images = (0..versions).map(|n| image(&mut draw, n <= sound)).collect();
+    let rollout = specs::rollout(seed, index, &name, &namespace, router, step);
     App {
         name,
         namespace,
@@ -26,8 +30,8 @@ pub(super) fn app(seed: u64, index: usize) -> App {
     }
 }
 
-/// A version; the first one of an app is sound.
-fn image(draw: &mut Stream, first: bool) -> Image {
+/// A version.
+fn image(draw: &mut Stream, is_sound: bool) -> Image {
     let start = *draw.pick(&[200, 500, 1_000, 1_500, 3_000]);
     let sound = Image {
         errors: 0,
@@ -38,7 +42,7 @@ fn image(draw: &mut Stream, first: bool) -> Image {
         moody: 0,
         stop: *draw.pick(&[1_000, 1_500, 2_000, 5_000]),
     };
-    if first {
+    if is_sound {
         return sound;
     }
     match draw.weighted(&[

@@ -2,13 +2,13 @@
 
 use crate::{
     crash_points::POSSIBLE,
-    generate::BEGIN,
+    generate::{BEGIN, Target},
     scenario::{Fault, FaultKind, Foreign, Metrics, Moment, Requests, Scenario},
     seed::Stream,
 };
 
 /// The faults of a scenario.
-pub(super) fn faults(seed: u64, scenario: &Scenario, length: u64) -> Vec<Fault> {
+pub(super) fn faults(seed: u64, scenario: &Scenario, length: u64, target: &Target) -> Vec<Fault> {
     let mut draw = Stream::new(seed, "faults");
     let count = *draw.weighted(&[(10, 0), (15, 1), (20, 2), (25, 4), (20, 6), (10, 9)]);
     let mut out: Vec<Fault> = (0..count)
@@ -21,11 +21,22 @@ pub(super) fn faults(seed: u64, scenario: &Scenario, length: u64) -> Vec<Fault> 
             };
             Fault {
                 at,
+                during: None,
                 app: draw.below(scenario.apps.len()),
                 kind: one(&mut draw, scenario),
             }
         })
         .collect();
+    if count == 0 {
+        // One seed in ten knows no faults at all.
+        return out;
+    }
+    out.extend(target.faults.iter().map(|name| Fault {
+        at: scenario.actions.first().map_or(0, |action| action.at.saturating_sub(1_000)),
+        during: Some(target.step.to_owned()),
+        app: 0,
+        kind: of_name(&mut draw, scenario, name),
+    }));
     let mut draw = Stream::new(seed, "crash points");
     for _ in 0..*draw.weighted(&[(35, 0), (40, 1), (25, 2)]) {
         let (last, next) = *draw.weighted(POSSIBLE);
@@ -36,6 +47,7 @@ pub(super) fn faults(seed: u64, scenario: &Scenario, length: u64) -> Vec<Fault> 
             } else {
                 draw.pick(&scenario.actions).at
             },
+            during: None,
             app: 0,
             kind: FaultKind::CrashBetween {
                 last: last.to_owned(),
@@ -54,33 +66,39 @@ pub(super) fn faults(seed: u64, scenario: &Scenario, length: u64) -> Vec<Fault> 
 }
 
 fn one(draw: &mut Stream, scenario: &Scenario) -> FaultKind {
-    let moment = if draw.percent(50) {
-        Moment::Before
-    } else {
-        Moment::After
-    };
     let leases = if scenario.controller.election { 6 } else { 0 };
-    match *draw.weighted(&[
+    let name = *draw.weighted(&[
         (12, "409"),
         (6, "429"),
         (12, "5xx"),
-        (8, "hang"),
-        (8, "broken"),
+        (6, "5xx-after"),
+        (5, "hang"),
+        (5, "hang-after"),
+        (5, "broken"),
+        (5, "broken-after"),
         (5, "slow"),
         (5, "stale"),
-        (9, "late"),
-        (5, "closed"),
-        (5, "gone"),
+        (9, "watch-late"),
+        (5, "watch-closed"),
+        (5, "watch-410"),
         (8, "crash"),
         (leases, "lease"),
         (4, "clock"),
-        (8, "provider"),
+        (6, "provider"),
+        (3, "no-data"),
         (7, "route"),
         (4, "service"),
         (5, "replicaset"),
         (5, "pods"),
-        (3, "down"),
-    ]) {
+        (3, "api-down"),
+    ]);
+    of_name(draw, scenario, name)
+}
+
+/// A fault of a kind as [`FaultKind::name`] calls it.
+fn of_name(draw: &mut Stream, scenario: &Scenario, name: &str) -> FaultKind {
+    let moment = if name.ends_with("-after") { Moment::After } else { Moment::Before };
+    match name {
         "409" => FaultKind::Answer {
             on: writes(draw),
             code: 409,
@@ -91,7 +109,7 @@ fn one(draw: &mut Stream, scenario: &Scenario) -> FaultKind {
             code: 429,
             moment: Moment::Before,
         },
-        "5xx" => FaultKind::Answer {
+        "5xx" | "5xx-after" => FaultKind::Answer {
             on: if moment == Moment::Before {
                 any(draw)
             } else {
@@ -100,11 +118,11 @@ fn one(draw: &mut Stream, scenario: &Scenario) -> FaultKind {
             code: *draw.pick(&[500, 503, 504]),
             moment,
         },
-        "hang" => FaultKind::Hang {
+        "hang" | "hang-after" => FaultKind::Hang {
             on: writes(draw),
             moment,
         },
-        "broken" => FaultKind::Disconnect {
+        "broken" | "broken-after" => FaultKind::Disconnect {
             on: if moment == Moment::Before {
                 any(draw)
             } else {
@@ -120,16 +138,16 @@ fn one(draw: &mut Stream, scenario: &Scenario) -> FaultKind {
             on: requests("list", &resource(draw), "", draw.between(1, 3)),
             versions: draw.between(1, 40),
         },
-        "late" => FaultKind::WatchLate {
+        "watch-late" => FaultKind::WatchLate {
             resource: resource(draw),
             ms: *draw.pick(&[50, 300, 1_500, 6_000]),
             times: times(draw),
         },
-        "closed" => FaultKind::WatchClosed {
+        "watch-closed" => FaultKind::WatchClosed {
             resource: resource(draw),
             times: times(draw),
         },
-        "gone" => FaultKind::WatchGone {
+        "watch-410" => FaultKind::WatchGone {
             resource: resource(draw),
             times: times(draw),
         },
@@ -149,14 +167,11 @@ fn one(draw: &mut Stream, scenario: &Scenario) -> FaultKind {
             seconds: *draw.pick(&[-60, -20, -5, -1, 1, 5, 20, 60]),
         },
         "provider" => FaultKind::Provider {
-            how: *draw.pick(&[
-                Metrics::Down,
-                Metrics::Slow,
-                Metrics::Hangs,
-                Metrics::Fails,
-                Metrics::NaN,
-                Metrics::Empty,
-            ]),
+            how: *draw.pick(&[Metrics::Down, Metrics::Slow, Metrics::Hangs, Metrics::Fails]),
+            ms: *draw.pick(&[2_000, 8_000, 25_000]),
+        },
+        "no-data" => FaultKind::Provider {
+            how: *draw.pick(&[Metrics::NaN, Metrics::Empty]),
             ms: *draw.pick(&[2_000, 8_000, 25_000]),
         },
         "route" => FaultKind::Route(*draw.weighted(&[

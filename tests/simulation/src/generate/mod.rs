@@ -6,6 +6,7 @@ mod faults;
 mod specs;
 
 use crate::{
+    coverage::{FAULTS, STEPS},
     scenario::{Controller, Scenario},
     seed::Stream,
 };
@@ -13,10 +14,29 @@ use crate::{
 /// When the first action may come, in milliseconds: the first versions are up by then, mostly.
 const BEGIN: u64 = 6_000;
 
+/// What a seed is to reach besides what chance brings: a step of this kind in its first app, and these kinds of faults there.
+/// Seeds take turns, so that each pair is tried equally often.
+struct Target {
+    step: &'static str,
+    faults: [&'static str; 3],
+}
+
+impl Target {
+    fn of(seed: u64) -> Self {
+        let turn = |n: u64, of: usize| usize::try_from(n % of as u64).unwrap_or(0);
+        let round = seed / STEPS.len() as u64;
+        Self {
+            step: STEPS[turn(seed, STEPS.len())],
+            faults: [0, 1, 2].map(|n| FAULTS[turn(round * 3 + n, FAULTS.len())]),
+        }
+    }
+}
+
 /// The scenario of a seed.
 pub fn scenario(seed: u64) -> Scenario {
     let mut draw = Stream::new(seed, "shape");
-    let two = draw.percent(25);
+    let target = Target::of(seed);
+    let two = draw.percent(25) || target.faults.contains(&"lease");
     let controller = Controller {
         replicas: if two { 2 } else { 1 },
         election: two || draw.percent(10),
@@ -25,7 +45,7 @@ pub fn scenario(seed: u64) -> Scenario {
     };
     let count = *draw.weighted(&[(60, 1_usize), (25, 2), (15, 3)]);
     let length = draw.between(40, 150) * 1000;
-    let apps: Vec<_> = (0..count).map(|i| apps::app(seed, i)).collect();
+    let apps: Vec<_> = (0..count).map(|i| apps::app(seed, i, (i == 0).then_some(&target))).collect();
     let templates = apps
         .iter()
         .enumerate()
@@ -34,7 +54,7 @@ pub fn scenario(seed: u64) -> Scenario {
     let mut actions: Vec<_> = apps
         .iter()
         .enumerate()
-        .flat_map(|(i, app)| actions::actions(seed, i, app, length))
+        .flat_map(|(i, app)| actions::actions(seed, i, app, length, (i == 0).then_some(&target)))
         .collect();
     actions.sort_by_key(|action| (action.at, action.app));
     let mut scenario = Scenario {
@@ -45,6 +65,6 @@ pub fn scenario(seed: u64) -> Scenario {
         actions,
         faults: Vec::new(),
     };
-    scenario.faults = faults::faults(seed, &scenario, length);
+    scenario.faults = faults::faults(seed, &scenario, length, &target);
     scenario
 }

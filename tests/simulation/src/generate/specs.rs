@@ -17,10 +17,11 @@ fn template(name: &str, n: usize) -> Value {
 }
 
 /// The Rollout of an app.
-pub(super) fn rollout(seed: u64, index: usize, name: &str, namespace: &str, router: bool) -> Value {
+pub(super) fn rollout(seed: u64, index: usize, name: &str, namespace: &str, router: bool, step: Option<&str>) -> Value {
     let mut draw = Stream::new(seed, &format!("spec {index}"));
     let mut spec = Map::new();
-    let replicas = *draw.weighted(&[(3, 0), (12, 1), (20, 2), (25, 3), (20, 4), (10, 5), (5, 7), (5, 10)]);
+    let none = if step.is_some() { 0 } else { 3 };
+    let replicas = *draw.weighted(&[(none, 0), (12, 1), (20, 2), (25, 3), (20, 4), (10, 5), (5, 7), (5, 10)]);
     spec.insert("replicas".into(), json!(replicas));
     spec.insert("selector".into(), json!({"matchLabels": {"app": name}}));
     spec.insert("template".into(), template(name, 0));
@@ -48,7 +49,10 @@ pub(super) fn rollout(seed: u64, index: usize, name: &str, namespace: &str, rout
             json!({"successfulRunHistoryLimit": limit, "unsuccessfulRunHistoryLimit": limit}),
         );
     }
-    spec.insert("strategy".into(), json!({"canary": canary(&mut draw, name, router)}));
+    spec.insert(
+        "strategy".into(),
+        json!({"canary": canary(&mut draw, name, router, step)}),
+    );
     json!({
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Rollout",
@@ -57,7 +61,7 @@ pub(super) fn rollout(seed: u64, index: usize, name: &str, namespace: &str, rout
     })
 }
 
-fn canary(draw: &mut Stream, name: &str, router: bool) -> Value {
+fn canary(draw: &mut Stream, name: &str, router: bool, step: Option<&str>) -> Value {
     let mut canary = Map::new();
     let (stable, canary_service) = (format!("{name}-stable"), format!("{name}-canary"));
     if router || draw.percent(20) {
@@ -115,7 +119,8 @@ fn canary(draw: &mut Stream, name: &str, router: bool) -> Value {
         };
         canary.insert("replicaProgressThreshold".into(), threshold);
     }
-    let steps = steps(draw, name, router);
+    let mut steps = steps(draw, name, router);
+    include(draw, &mut steps, name, step);
     let count = steps.as_array().map_or(0, Vec::len) as u64;
     if count > 0 {
         canary.insert("steps".into(), steps);
@@ -139,6 +144,28 @@ fn analysis(name: &str, template: &str) -> Value {
             {"name": "hash", "valueFrom": {"podTemplateHashValue": "Latest"}},
         ],
     })
+}
+
+/// Sees to it that a release soon comes to a step of that kind.
+fn include(draw: &mut Stream, steps: &mut Value, name: &str, kind: Option<&str>) {
+    let Some(steps) = steps.as_array_mut() else { return };
+    let step = match kind {
+        Some("no steps") => return steps.clear(),
+        Some("setWeight") => json!({"setWeight": *draw.pick(&[10, 30, 60])}),
+        Some("pause") => json!({"pause": {"duration": draw.between(3, 12)}}),
+        Some("endless pause") => json!({"pause": {}}),
+        Some("analysis") => json!({"analysis": analysis(name, "gate")}),
+        Some("setCanaryScale") => json!({"setCanaryScale": {"weight": *draw.pick(&[20, 60, 100])}}),
+        // The others are reached in any release that has steps.
+        Some(_) if steps.is_empty() => json!({"setWeight": 40}),
+        _ => return,
+    };
+    let place = draw.below(2).min(steps.len());
+    steps.insert(place, step);
+    if place == 1 && steps[0] == json!({"pause": {}}) {
+        // Or it would wait for a person.
+        steps[0] = json!({"setWeight": 20});
+    }
 }
 
 /// Steps in which weights mostly rise.

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    coverage,
     faults::{Faults, Kill, Pairs},
     history::{Done, History},
     scenario::{FaultKind, Scenario, What},
@@ -75,6 +76,8 @@ struct Run<'a> {
     /// By time and order of scheduling.
     due: BTreeMap<(Duration, usize), Due>,
     scheduled: usize,
+    /// Faults that wait until a Rollout is at their step.
+    waiting: Vec<usize>,
     actions: Vec<Done<What>>,
     struck: Vec<Done<FaultKind>>,
     /// By app: the image before the present one.
@@ -90,7 +93,7 @@ impl<'a> Run<'a> {
         let started = Instant::now();
         let world = World::new(scenario)?;
         let (sender, kills) = mpsc::unbounded_channel();
-        let faults = Arc::new(Faults::new(scenario, sender));
+        let faults = Arc::new(Faults::new(sender));
         world.cluster.intercept(Arc::clone(&faults) as _);
         let mut run = Self {
             processes: Processes::new(scenario, &world),
@@ -100,6 +103,7 @@ impl<'a> Run<'a> {
             kills,
             due: BTreeMap::new(),
             scheduled: 0,
+            waiting: Vec::new(),
             actions: Vec::new(),
             struck: Vec::new(),
             before: vec![0; scenario.apps.len()],
@@ -133,6 +137,7 @@ impl<'a> Run<'a> {
     async fn play(mut self) -> Result<Played> {
         let calm_from = calm_from(self.scenario);
         self.until(calm_from).await;
+        self.waiting.clear();
         self.faults.calm();
         self.world.provider.calm();
         // Processes that are down come up, objects that are gone come back.
@@ -149,6 +154,7 @@ impl<'a> Run<'a> {
 
     /// Does all that is due until then.
     async fn until(&mut self, end: Duration) {
+        let mut changes = self.world.cluster.changes();
         loop {
             let next = self
                 .due
@@ -159,6 +165,7 @@ impl<'a> Run<'a> {
             tokio::select! {
                 biased;
                 Some(kill) = self.kills.recv() => self.kill(&kill.user, kill.down),
+                _ = changes.changed(), if !self.waiting.is_empty() => self.strike_those_at_their_step(),
                 () = sleep_until(self.started + at) => {
                     let Some(due) = next.and_then(|key| self.due.remove(&key)) else {
                         return;
@@ -178,10 +185,27 @@ impl<'a> Run<'a> {
             }
             Due::Start(replica) => self.processes.start(replica, &self.world),
             Due::Act(index) => self.act(index).await,
+            Due::Fault(index) if self.scenario.faults[index].during.is_some() => {
+                self.waiting.push(index);
+                self.strike_those_at_their_step();
+            }
             Due::Fault(index) => self.strike(index),
             Due::Restore(resource, object) => {
                 // It may have been created again by a person.
                 let _ = self.world.cluster.create(crate::history::WORLD, resource, object);
+            }
+        }
+    }
+
+    fn strike_those_at_their_step(&mut self) {
+        for index in std::mem::take(&mut self.waiting) {
+            let fault = &self.scenario.faults[index];
+            let app = &self.scenario.apps[fault.app];
+            let rollout = self.world.cluster.get("rollouts", &app.namespace, &app.name);
+            if rollout.is_some_and(|rollout| Some(coverage::place(&rollout)) == fault.during.as_deref()) {
+                self.strike(index);
+            } else {
+                self.waiting.push(index);
             }
         }
     }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use serin_audit::Finding;
 use serin_controller::{Audit, Clock, Config, Context, Election};
 use serin_kubesim::Cluster;
 use serin_model::{Plan, World as Seen};
@@ -108,13 +109,14 @@ impl Processes {
         };
         let providers = Providers::new(ProviderSettings::default(), Arc::new(transport));
         let clock = Clock::skewed(world::start(), self.started, Arc::clone(ahead));
-        let mut context = Context::new(world.cluster.client(&user), clock, Arc::new(providers), config);
-        context.audit = Arc::new(Watched {
+        let context = Context::new(world.cluster.client(&user), clock, Arc::new(providers), config);
+        let watched = Watched {
             inner: self.settings.audit.then(|| Arc::clone(&context.audit)),
             user: user.clone(),
             started: self.started,
             refusals: Arc::clone(&self.refusals),
-        });
+        };
+        let context = context.with_audit(Arc::new(watched));
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
             if stopped.await.is_err() {
@@ -213,20 +215,21 @@ struct Watched {
 }
 
 impl Audit for Watched {
-    fn refusals(&self, world: &Seen, plan: &Plan, now: DateTime<Utc>) -> Vec<String> {
+    fn findings(&self, world: &Seen, plan: &Plan, now: DateTime<Utc>) -> Vec<Finding> {
         let Some(inner) = &self.inner else {
             return Vec::new();
         };
-        let why = inner.refusals(world, plan, now);
+        let findings = inner.findings(world, plan, now);
         let metadata = &world.rollout.metadata;
         let rollout = [&metadata.namespace, &metadata.name].map(|t| t.clone().unwrap_or_default());
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        refusals.extend(why.iter().map(|why| Refused {
+        // What is only warned of in production is a failure in tests.
+        refusals.extend(findings.iter().map(|finding| Refused {
             at: self.started.elapsed(),
             user: self.user.clone(),
             rollout: rollout.join("/"),
-            why: why.clone(),
+            why: format!("{finding}: {:?}", plan.writes[finding.write].write),
         }));
-        why
+        findings
     }
 }

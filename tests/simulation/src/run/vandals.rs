@@ -15,6 +15,10 @@ use crate::{
 impl Run<'_> {
     pub(super) fn strike(&mut self, index: usize) {
         let fault = &self.scenario.faults[index];
+        if self.faults.arm(index, fault) {
+            // When it strikes is written down where it does.
+            return;
+        }
         let app = &self.scenario.apps[fault.app];
         let ms = Duration::from_millis;
         let note = match &fault.kind {
@@ -78,7 +82,6 @@ impl Run<'_> {
                     Ok(names.join(" "))
                 }
             }
-            // Requests and watches: when they strike is written down where they do.
             _ => return,
         };
         if let Ok(note) = note {
