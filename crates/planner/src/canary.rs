@@ -342,6 +342,24 @@ fn is_completed(s: &Situation<'_>, after: &RolloutStatus, pause: &PauseDecision)
 }
 
 /// Pause fields, conditions, phase: then the one status write (compat 1.3 to 1.5).
+/// "Timed out" says nothing of why: the reason is in the pods, which are not watched (design section 6).
+fn advise_on_deadline(s: &Situation<'_>, after: &RolloutStatus, draft: &mut Draft) {
+    if let Some(new) = s.new
+        && conditions::get(after, conditions::PROGRESSING).is_some_and(|c| c.reason == "ProgressDeadlineExceeded")
+    {
+        draft.advise(&format!(
+            "{} of {} pods of revision {} are available; kubectl -n {} describe pods -l {}={} shows why (an image that \
+             cannot be pulled, a readiness probe that fails, no room); then set a working template, or abort",
+            new.available,
+            new.replicas,
+            new.revision(),
+            s.namespace,
+            serin_api::HASH_LABEL,
+            s.hash
+        ));
+    }
+}
+
 fn finish(
     s: &Situation<'_>,
     mut after: RolloutStatus,
@@ -365,6 +383,7 @@ fn finish(
         draft.event(event);
     }
     conditions::follow_pause(s.spec, &mut after, s.now);
+    advise_on_deadline(s, &after, draft);
     let (word, mut message) = phase::of(s.spec, &after);
     if let (Some(problem), "Progressing" | "Healthy") = (problem, word) {
         message = if message.is_empty() {

@@ -67,6 +67,16 @@ impl Draft {
         self.warnings.push(event);
     }
 
+    /// Says beside upstream's words what to do about them (docs/compatibility.md).
+    pub(crate) fn advise(&mut self, text: &str) {
+        let mut letters = text.chars();
+        let first = letters.next().map(|c| c.to_ascii_uppercase());
+        self.warn(Event::warning(
+            "Advice",
+            first.into_iter().chain(letters).collect::<String>(),
+        ));
+    }
+
     /// Look again at the earliest of all times asked for.
     pub(crate) fn wake(&mut self, at: DateTime<Utc>) {
         self.wake_at = Some(self.wake_at.map_or(at, |known| known.min(at)));

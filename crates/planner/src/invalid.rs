@@ -31,23 +31,45 @@ impl References for Named<'_> {
     }
 }
 
+/// What is wrong with a Rollout.
+pub(crate) struct Problem {
+    text: String,
+    /// What to do, where the text does not say so.
+    advice: Option<String>,
+}
+
+impl From<String> for Problem {
+    fn from(text: String) -> Self {
+        Self { text, advice: None }
+    }
+}
+
+impl From<validate::FieldError> for Problem {
+    fn from(error: validate::FieldError) -> Self {
+        Self {
+            text: error.to_string(),
+            advice: error.advice,
+        }
+    }
+}
+
 /// The first thing that is wrong with the Rollout or with what it names.
-pub(crate) fn problem(world: &World) -> Option<String> {
+pub(crate) fn problem(world: &World) -> Option<Problem> {
     let rollout = &world.rollout;
     let name = rollout.metadata.name.as_deref().unwrap_or_default();
     // First what no correction of details would help with.
     if let Some((path, what)) = validate::unsupported_fields(&rollout.spec).into_iter().next() {
-        return Some(format!("{path}: {what}"));
+        return Some(format!("{path}: {what}").into());
     }
     if let Err(error) = validate::validate_rollout(&rollout.spec, name) {
-        return Some(error.to_string());
+        return Some(error.into());
     }
     if let Some(problem) = services_missing(&rollout.spec) {
-        return Some(problem);
+        return Some(problem.into());
     }
     validate::validate_references(&rollout.spec, name, &Named(world))
         .err()
-        .map(|error| error.to_string())
+        .map(Problem::from)
 }
 
 /// Gateway API splits traffic between two Services. Upstream asks plugins for none and then waits for ever.
@@ -67,7 +89,7 @@ fn services_missing(spec: &RolloutSpec) -> Option<String> {
 }
 
 /// The status of an invalid Rollout. The counts stay as they were, pods and traffic untouched.
-pub(crate) fn plan(world: &World, problem: &str, now: DateTime<Utc>) -> Plan {
+pub(crate) fn plan(world: &World, problem: &Problem, now: DateTime<Utc>) -> Plan {
     let rollout = &world.rollout;
     let before = rollout.status.clone().unwrap_or_default();
     let mut draft = Draft::default();
@@ -78,9 +100,12 @@ pub(crate) fn plan(world: &World, problem: &str, now: DateTime<Utc>) -> Plan {
         &mut after,
         name,
         rollout.metadata.generation.unwrap_or_default(),
-        problem,
+        &problem.text,
         now,
     );
+    if let Some(advice) = &problem.advice {
+        draft.advise(advice);
+    }
     let (word, text) = phase::of(&rollout.spec, &after);
     after.phase = word.to_owned();
     after.message = text;

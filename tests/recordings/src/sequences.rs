@@ -78,6 +78,10 @@ impl Sequences {
 
     /// Takes note of an event on the Rollout.
     pub fn event(&mut self, kind: &str, reason: &str, message: &str) {
+        // What to do about it, said by Serin alone, beside upstream's words (docs/compatibility.md).
+        if reason == "Advice" {
+            return;
+        }
         self.aspects
             .entry("events".to_owned())
             .or_default()

@@ -9,6 +9,8 @@ pub struct FieldError {
     pub path: String,
     /// What, without the path.
     pub problem: String,
+    /// What to do about it, where upstream's words do not say so; not part of the text.
+    pub advice: Option<String>,
 }
 
 impl FieldError {
@@ -66,7 +68,14 @@ impl FieldError {
         Self {
             path: path.into(),
             problem: problem.into(),
+            advice: None,
         }
+    }
+
+    /// Says what to do about it.
+    pub(super) fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
     }
 }
 

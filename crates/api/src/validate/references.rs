@@ -42,7 +42,12 @@ pub fn validate_references(spec: &RolloutSpec, name: &str, references: &dyn Refe
                 service.path,
                 service.name,
                 format!("service {:?} not found", service.name),
-            ));
+            )
+            .advise(format!(
+                "create Service {:?} in the Rollout's namespace with a selector that fits the labels of its pods, or \
+                 correct {}",
+                service.name, service.path
+            )));
         };
         found.push((service, facts));
     }
@@ -134,14 +139,23 @@ fn validate_service(
             service.path,
             service.name,
             format!("Service {:?} has unmatch label {key:?} in rollout", service.name),
-        ));
+        )
+        .advise(format!(
+            "give the pods the label {key}: {value} in spec.template.metadata.labels, or take it out of the selector of \
+             Service {:?}",
+            service.name
+        )));
     }
     match facts.annotations.get(MANAGED_BY_ANNOTATION) {
         Some(owner) if owner != rollout => Err(FieldError::invalid(
             service.path,
             service.name,
             format!("Service {:?} is managed by another Rollout", service.name),
-        )),
+        )
+        .advise(format!(
+            "name a Service of this Rollout's own in {}; {:?} belongs to Rollout {owner:?}",
+            service.path, service.name
+        ))),
         _ => Ok(()),
     }
 }
@@ -194,7 +208,21 @@ fn reach<'a>(use_: &AnalysisUse<'_>, references: &'a dyn References) -> Result<R
     compose::reach(refs(use_), |template| references.template(template)).map_err(|error| match &error {
         ComposeError::NotFound { template, nested } => {
             let path = if *nested { "spec.templates" } else { &use_.path };
-            FieldError::invalid(path, &template.template_name, &error)
+            let kind = if template.cluster_scope {
+                "ClusterAnalysisTemplate"
+            } else {
+                "AnalysisTemplate"
+            };
+            FieldError::invalid(path, &template.template_name, &error).advise(format!(
+                "create {kind} {:?}{}, or correct {}",
+                template.template_name,
+                if template.cluster_scope {
+                    ""
+                } else {
+                    " in the Rollout's namespace"
+                },
+                use_.path
+            ))
         }
         other => FieldError::invalid(&use_.path, "", other),
     })
@@ -213,7 +241,8 @@ fn validate_analysis(use_: &AnalysisUse<'_>, references: &dyn References) -> Res
     let whole =
         compose::compose(refs(use_), |template| references.template(template)).map_err(|e| together(e.to_string()))?;
     let given = arguments(use_.analysis);
-    let args = compose::merge_args(whole.args.as_deref().unwrap_or_default(), &given).map_err(together)?;
+    let args = compose::merge_args(whole.args.as_deref().unwrap_or_default(), &given)
+        .map_err(|problem| together(problem).advise(format!("give the argument a value beside {}", use_.path)))?;
     let dry_run = use_.analysis.dry_run.as_deref().unwrap_or_default();
     compose::merge_dry_run(dry_run, whole.dry_run.iter().flatten()).map_err(|e| together(e.to_string()))?;
     let retention = use_.analysis.measurement_retention.as_deref().unwrap_or_default();
@@ -257,7 +286,8 @@ fn validate_template(
             return problem(format!(
                 "AnalysisTemplate {name} has metric {} which runs indefinitely. Invalid value for count: {count}",
                 metric.name
-            ));
+            ))
+            .map_err(|e| e.advise("give the metric a count: only a background analysis may run without end"));
         }
     }
     Ok(())

@@ -170,12 +170,12 @@ fn mistakes() -> Vec<Mistake> {
                     s.set_image("demo:v2").await
                 })
             },
-            says: &["demo-canary", "app"],
+            says: &["demo-canary", "label app", "spec.template.metadata.labels"],
         },
         Mistake {
             what: "a Service that does not exist",
             make: |s| Box::pin(change(s, json!({"canaryService": "nowhere"}))),
-            says: &["nowhere", "not found"],
+            says: &["Create Service \"nowhere\"", "canaryService"],
         },
         Mistake {
             what: "a route that does not exist",
@@ -203,12 +203,12 @@ fn mistakes() -> Vec<Mistake> {
                 let analysis = json!({"templates": [{"templateName": "nowhere"}]});
                 Box::pin(change(s, json!({"steps": [{"analysis": analysis}]})))
             },
-            says: &["nowhere", "AnalysisTemplate"],
+            says: &["Create AnalysisTemplate \"nowhere\"", "steps[0]"],
         },
         Mistake {
             what: "an argument that nobody gives",
             make: |s| Box::pin(measure(s, json!({}), json!([{"name": "service-name"}]))),
-            says: &["service-name"],
+            says: &["Give the argument a value", "steps[0]"],
         },
         Mistake {
             what: "a metric provider that does not exist here",
@@ -261,7 +261,7 @@ fn mistakes() -> Vec<Mistake> {
                     s.set_image("demo:does-not-exist").await
                 })
             },
-            says: &["has timed out progressing", "demo-"],
+            says: &["pods of revision 2", "kubectl", "image"],
         },
     ]
 }
