@@ -41,14 +41,19 @@ copy_sources() {
     [ -f "$file" ] || rm -f "$tree/$file"
   done
   mkdir -p "$tree/.cargo"
-  # Dependencies are built once and run often, our crates are built for every fault: the former optimised, the latter not.
+  # What is built once and run often is optimised; what is built for every fault is, a little.
   cat >"$tree/.cargo/config.toml" <<TOML
 [build]
 target-dir = "$work/build"
 incremental = true
 [profile.dev]
 debug = false
+opt-level = 1
 [profile.dev.package."*"]
+opt-level = 2
+[profile.dev.package.serin-api]
+opt-level = 2
+[profile.dev.package.serin-recordings]
 opt-level = 2
 TOML
 }
@@ -61,7 +66,7 @@ mutants() {
 # Names without line and column, so that the list of survivors outlives edits around them: "file: what is replaced", and
 # " #2" for the second of the same name in a file.
 names() {
-  sed -E 's/^([^:]+):[0-9]+:[0-9]+: /\1: /' | awk '{ n = ++seen[$0]; print n > 1 ? $0 " #" n : $0 }'
+  sed -E 's/^([^:]+):[0-9]+:[0-9]+: /\1: /' | awk '{ n = ++seen[$0]; print (n > 1 ? $0 " #" n : $0) }'
 }
 
 # Which packages' tests run against faults of a package: its own, and the replay of recordings where it is part of that.
@@ -89,8 +94,8 @@ paste -d '\t' "$all" <(names <"$all") >"$work/out/named.txt"
 
 # The order depends on the seed and the names alone: a fault more or less leaves the others in the sample.
 head -c 65536 < <(yes "$seed") >"$work/out/salt"
-cut -f 2 "$work/out/named.txt" | sort -R --random-source="$work/out/salt" | tail -n "+$((skip + 1))" |
-  head -n "$((count - skip))" | sort >"$work/out/sample.txt"
+cut -f 2 "$work/out/named.txt" | sort -R --random-source="$work/out/salt" |
+  awk -v skip="$skip" -v count="$count" 'NR > skip && NR <= count' | sort >"$work/out/sample.txt"
 echo "$(wc -l <"$all") possible faults, $(wc -l <"$work/out/sample.txt") of them tried (seed $seed)"
 
 SECONDS=0
@@ -107,8 +112,8 @@ for package in $packages; do
   left=$((minutes * 60 - SECONDS))
   [ "$left" -gt 0 ] || break
   code=0
-  mutants --config "$config" --in-place --package "serin-$package" --test-package "$(tests_of "$package")" --jobs 1 \
-    --timeout 60 --build-timeout 300 --no-shuffle --colors never --output "$work/out/$package" -- --tests || code=$?
+  mutants --config "$config" --in-place --package "serin-$package" --test-package "$(tests_of "$package")" \
+    --timeout-multiplier 5 --minimum-test-timeout 60 --build-timeout 600 --no-shuffle --colors never --output "$work/out/$package" -- --tests || code=$?
   # 0: all caught, 2: some were missed, 3: some ran into the time limit, 124: the time is up.
   case "$code" in
     0 | 2 | 3 | 124) ;;

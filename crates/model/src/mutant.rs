@@ -36,7 +36,7 @@ pub const fn is(_: Mutant) -> bool {
 }
 
 #[cfg(feature = "mutants")]
-pub use chosen::{choose, is};
+pub use chosen::{choose, chosen, is};
 
 #[cfg(feature = "mutants")]
 mod chosen {
@@ -50,6 +50,11 @@ mod chosen {
     /// Puts this bug, and no other, into everything that the process does from now on.
     pub fn choose(mutant: Option<Mutant>) {
         CHOSEN.store(mutant.map_or(0, |m| m as u8 + 1), Ordering::SeqCst);
+    }
+
+    /// Which bug was chosen.
+    pub fn chosen() -> Option<Mutant> {
+        Mutant::ALL.into_iter().find(|mutant| is(*mutant))
     }
 
     /// Whether this bug was chosen.
@@ -104,6 +109,7 @@ mod tests {
         for chosen in Mutant::ALL {
             choose(Some(chosen));
             assert!(Mutant::ALL.into_iter().all(|mutant| is(mutant) == (mutant == chosen)));
+            assert_eq!(super::chosen(), Some(chosen));
             assert_eq!(Mutant::of_name(chosen.name()), Some(chosen));
         }
         choose(None);

@@ -1,5 +1,7 @@
 //! Plays seeds, replays one, makes a failing one smaller.
 
+#[cfg(feature = "mutants")]
+mod mutants;
 mod runner;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -13,6 +15,10 @@ use serin_simulation::{generate, judge, scenario::Scenario, shrink, trace};
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Puts this deliberate bug into the controller.
+    #[cfg(feature = "mutants")]
+    #[arg(long, global = true)]
+    mutant: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -23,6 +29,9 @@ enum Command {
     Replay(One),
     /// Makes a failing seed smaller and prints what is left of it.
     Shrink(One),
+    /// Which seeds notice which deliberate bugs; fails when one is not noticed.
+    #[cfg(feature = "mutants")]
+    Mutants(mutants::Mutants),
     /// Plays some of the seeds of `run`, one JSON line each.
     #[command(hide = true)]
     Work(runner::Work),
@@ -77,7 +86,12 @@ fn save(path: &std::path::Path, scenario: &Scenario) -> Result<()> {
 
 fn main() -> Result<ExitCode> {
     judge::catch_panics();
-    match Cli::parse().command {
+    let cli = Cli::parse();
+    #[cfg(feature = "mutants")]
+    mutants::set(cli.mutant.as_deref())?;
+    match cli.command {
+        #[cfg(feature = "mutants")]
+        Command::Mutants(mutants) => mutants::hunt_all(&mutants),
         Command::Run(run) => runner::run(&run),
         Command::Work(work) => runner::work(&work),
         Command::Replay(one) => replay(&one),

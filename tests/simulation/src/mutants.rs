@@ -4,121 +4,185 @@
 
 use std::{
     collections::BTreeSet,
-    io::{Write, stdout},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    io::{BufRead as _, BufReader, Write as _, stdout},
+    process::{Child, Command, ExitCode, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
     thread,
 };
 
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use serde_json::Value;
 use serin_model::mutant::{Mutant, choose};
 
-use crate::{
-    generate,
-    oracle::{self, Violation},
-    run,
-};
-
-/// What is tried.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The first seed.
-    pub from: u64,
+#[derive(Args, Clone)]
+pub(crate) struct Mutants {
     /// How many seeds a bug may live through: those of CI.
-    pub seeds: u64,
-    /// How many are played at a time.
-    pub jobs: usize,
-    /// Only this bug.
-    pub only: Option<Mutant>,
+    #[arg(long, default_value_t = 2000)]
+    seeds: u64,
+    /// The first one.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Processes; as many as there are cores when left out.
+    #[arg(long)]
+    jobs: Option<u64>,
+    /// Only these bugs.
+    names: Vec<String>,
 }
 
-/// Prints the table; true when no bug lived.
-pub fn hunt_all(options: &Options) -> bool {
-    let hunted: Vec<Mutant> = Mutant::ALL
-        .into_iter()
-        .filter(|mutant| options.only.is_none_or(|only| only == *mutant))
-        .collect();
-    println!("{:<30} {:>6}  {:<34} {:>10}  without it", "mutant", "seeds", "caught by", "no audit");
-    let mut failed = 0;
-    for mutant in &hunted {
-        print!("{:<30}", mutant.name());
-        for (audit, width) in [(None, 34), (Some(false), 0)] {
-            // A line grows while it is waited for.
-            let _ = stdout().flush();
-            let text = match hunt(options, *mutant, audit) {
-                Some(caught) => {
-                    let rules: Vec<String> = caught.rules.iter().map(ToString::to_string).collect();
-                    format!("{:>7}  {:<width$}", caught.tried, format!("{} (seed {})", rules.join(" "), caught.seed))
-                }
-                None => {
-                    failed += usize::from(audit.is_none());
-                    format!("{:>7}  {:<width$}", options.seeds, "LIVES")
-                }
-            };
-            print!("{text}{}", if audit.is_none() { "    " } else { "\n" });
-        }
+/// Puts the bug of this name into everything that this process plays.
+///
+/// # Errors
+/// There is none of that name.
+pub(crate) fn set(name: Option<&str>) -> Result<()> {
+    let mutant = name.map(|name| {
+        let all = || Mutant::ALL.map(Mutant::name).join(", ");
+        Mutant::of_name(name).with_context(|| format!("--mutant {name}: there is no such bug; it is one of {}", all()))
+    });
+    choose(mutant.transpose()?);
+    Ok(())
+}
+
+/// Prints the table; fails when a bug lived that was played as CI plays.
+///
+/// # Errors
+/// A name is unknown, or seeds cannot be played at all.
+pub(crate) fn hunt_all(options: &Mutants) -> Result<ExitCode> {
+    for name in &options.names {
+        set(Some(name))?;
     }
-    println!("{} passed, {failed} failed", hunted.len() - failed);
-    failed == 0
+    let wanted = |mutant: &Mutant| options.names.is_empty() || options.names.iter().any(|name| name == mutant.name());
+    let hunted: Vec<Mutant> = Mutant::ALL.into_iter().filter(wanted).collect();
+    println!(
+        "{:<29} {:>5}  {:<44} {:>5}  without the audit",
+        "mutant", "seeds", "caught by", "seeds"
+    );
+    let mut lived = 0;
+    for mutant in &hunted {
+        print!("{:<29}", mutant.name());
+        for audit in [true, false] {
+            // A line grows while it is waited for.
+            stdout().flush().context("nobody reads")?;
+            let (seeds, how) = match hunt(options, *mutant, audit)? {
+                Some(Caught { seed, rules }) => (seed + 1 - options.from, format!("{} (seed {seed})", rules.join(" "))),
+                None => (options.seeds, "LIVES".to_owned()),
+            };
+            lived += usize::from(audit && how == "LIVES");
+            print!(" {seeds:>5}  {how:<width$}", width = if audit { 44 } else { 0 });
+        }
+        println!();
+    }
+    println!("{} passed, {lived} failed", hunted.len() - lived);
+    Ok(if lived == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 struct Caught {
     seed: u64,
-    tried: u64,
-    rules: BTreeSet<oracle::Rule>,
+    rules: Vec<String>,
 }
 
 /// The first seed that breaks a rule because of the bug.
-fn hunt(options: &Options, mutant: Mutant, audit: Option<bool>) -> Option<Caught> {
+fn hunt(options: &Mutants, mutant: Mutant, audit: bool) -> Result<Option<Caught>> {
     let end = options.from + options.seeds;
+    let jobs = options
+        .jobs
+        .unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get() as u64));
     let mut from = options.from;
-    loop {
-        choose(Some(mutant));
-        let (seed, broken) = first_broken(from, end, options.jobs, audit)?;
-        choose(None);
-        let without = play(seed, audit);
-        if without.is_empty() {
-            return Some(Caught {
-                seed,
-                tried: seed + 1 - options.from,
-                rules: broken.iter().map(|violation| violation.rule).collect(),
-            });
-        }
-        eprintln!("seed {seed} is no witness, it breaks a rule without the bug too: {}", without[0]);
+    while let Some(caught) = first_broken(from..end, jobs, Some(mutant), audit)? {
+        let seed = caught.seed;
+        let Some(without) = first_broken(seed..seed + 1, 1, None, audit)? else {
+            return Ok(Some(caught));
+        };
+        eprintln!(
+            "\nseed {seed} is no witness: it breaks {} without a bug, too",
+            without.rules.join(" ")
+        );
         from = seed + 1;
     }
+    Ok(None)
 }
 
-/// The lowest seed that breaks a rule, whatever the number of jobs.
-fn first_broken(from: u64, end: u64, jobs: usize, audit: Option<bool>) -> Option<(u64, Vec<Violation>)> {
-    let next = AtomicU64::new(from);
-    let found = Mutex::new(None::<(u64, Vec<Violation>)>);
-    let known = || found.lock().unwrap_or_else(PoisonError::into_inner);
-    let work = || {
-        loop {
-            let seed = next.fetch_add(1, Ordering::SeqCst);
-            // Those below the one that was found are being played by the other jobs, which end them.
-            if seed >= end || known().as_ref().is_some_and(|(best, _)| *best < seed) {
-                return;
-            }
-            let broken = play(seed, audit);
-            let mut best = known();
-            if !broken.is_empty() && best.as_ref().is_none_or(|(best, _)| seed < *best) {
-                *best = Some((seed, broken));
-            }
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
-            scope.spawn(work);
-        }
-    });
-    found.into_inner().unwrap_or_else(PoisonError::into_inner)
+/// The lowest seed that breaks a rule, whatever the number of processes.
+fn first_broken(seeds: std::ops::Range<u64>, jobs: u64, mutant: Option<Mutant>, audit: bool) -> Result<Option<Caught>> {
+    let best = AtomicU64::new(u64::MAX);
+    let found = thread::scope(|scope| {
+        let shares: Vec<_> = (0..jobs)
+            .map(|job| {
+                let (seeds, best) = (seeds.start + job..seeds.end, &best);
+                scope.spawn(move || share(seeds, jobs, mutant, audit, best))
+            })
+            .collect();
+        let ended = shares.into_iter().map(|share| share.join());
+        ended
+            .map(|end| end.unwrap_or_else(|_| bail!("a thread that reads seeds panicked")))
+            .collect::<Result<Vec<_>>>()
+    })?;
+    Ok(found.into_iter().flatten().min_by_key(|caught| caught.seed))
 }
 
-fn play(seed: u64, audit: Option<bool>) -> Vec<Violation> {
-    let mut scenario = generate::scenario(seed);
-    scenario.controller.audit = audit.unwrap_or(scenario.controller.audit);
-    oracle::check(&run::play(&scenario))
+/// One process' share of the seeds, up to the first that breaks a rule, or to one that is above another's find.
+fn share(
+    seeds: std::ops::Range<u64>,
+    step: u64,
+    mutant: Option<Mutant>,
+    audit: bool,
+    best: &AtomicU64,
+) -> Result<Option<Caught>> {
+    let mut process = spawn(&seeds, step, mutant, audit)?;
+    let output = process.stdout.take().context("a process without output")?;
+    let mut next = seeds.start;
+    let mut caught = None;
+    for line in BufReader::new(output).lines() {
+        let outcome: Value = serde_json::from_str(&line?).context("not the outcome of a seed")?;
+        let findings = outcome["findings"].as_array().cloned().unwrap_or_default();
+        let rules: BTreeSet<&str> = findings.iter().filter_map(|finding| finding["rule"].as_str()).collect();
+        if !rules.is_empty() {
+            let rules = rules.into_iter().map(str::to_owned).collect();
+            caught = Some(Caught { seed: next, rules });
+            best.fetch_min(next, Ordering::SeqCst);
+            break;
+        }
+        next += step;
+        if next > best.load(Ordering::SeqCst) {
+            break;
+        }
+    }
+    let is_over = caught.is_some() || next >= seeds.end || next > best.load(Ordering::SeqCst);
+    if is_over {
+        let _ = process.kill();
+    }
+    let status = process.wait().context("a process is lost")?;
+    if is_over {
+        return Ok(caught);
+    }
+    // It gave up on a seed that did not come to an end.
+    if status.code() != Some(3) {
+        bail!("seed {next} could not be played: {status}");
+    }
+    best.fetch_min(next, Ordering::SeqCst);
+    Ok(Some(Caught {
+        seed: next,
+        rules: vec!["endless".to_owned()],
+    }))
+}
+
+fn spawn(seeds: &std::ops::Range<u64>, step: u64, mutant: Option<Mutant>, audit: bool) -> Result<Child> {
+    let mut command = Command::new(std::env::current_exe().context("where am I?")?);
+    command
+        .arg("work")
+        .args(["--from", &seeds.start.to_string()])
+        .args(["--to", &seeds.end.to_string()])
+        .args(["--step", &step.to_string()])
+        .stdout(Stdio::piped());
+    if !audit {
+        command.args(["--audit", "off"]);
+    }
+    if let Some(mutant) = mutant {
+        command.args(["--mutant", mutant.name()]);
+    }
+    command.spawn().context("cannot start a process of my own kind")
 }

@@ -231,6 +231,10 @@ fn spawn(run: &Run, job: u64, jobs: u64) -> Result<Child> {
     if let Some(audit) = &run.audit {
         command.args(["--audit", audit]);
     }
+    #[cfg(feature = "mutants")]
+    if let Some(mutant) = serin_model::mutant::chosen() {
+        command.args(["--mutant", mutant.name()]);
+    }
     command.spawn().context("cannot start a process of my own kind")
 }
 
