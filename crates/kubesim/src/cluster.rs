@@ -31,6 +31,8 @@ pub struct Options {
     pub history: usize,
     /// Whether requests and the whole history are kept.
     pub record: bool,
+    /// Whether `managedFields` are kept of every object. Else only of those that were ever applied by server-side apply.
+    pub managed_fields: bool,
 }
 
 impl Default for Options {
@@ -41,6 +43,7 @@ impl Default for Options {
             latency: Duration::from_millis(2),
             history: 1000,
             record: true,
+            managed_fields: false,
         }
     }
 }
@@ -89,6 +92,9 @@ pub(crate) struct State {
     pub requests: Vec<Asked>,
     pub cut: BTreeSet<String>,
     pub intercept: Option<Arc<dyn Intercept>>,
+    /// How many addresses of Services were given out.
+    pub addresses: u32,
+    pub managed_fields: bool,
 }
 
 pub(crate) struct Inner {
@@ -118,7 +124,7 @@ impl Cluster {
         let started = store.started;
         let mut kinds = Kinds::default();
         kinds.add_builtin();
-        let start = options.start;
+        let (start, managed_fields) = (options.start, options.managed_fields);
         let cluster = Self {
             inner: Arc::new(Inner {
                 options,
@@ -129,6 +135,8 @@ impl Cluster {
                     requests: Vec::new(),
                     cut: BTreeSet::new(),
                     intercept: None,
+                    addresses: 0,
+                    managed_fields,
                 }),
                 cuts: watch::Sender::new(0),
             }),
@@ -205,7 +213,7 @@ impl Cluster {
         let mut state = self.state();
         let kind = state.kinds.find(resource)?;
         let namespace = text(&object, "/metadata/namespace").to_owned();
-        let options = WriteOptions::default();
+        let options = by(user);
         let write = direct(user, &kind, &namespace, "", None, now, &options);
         registry::create(&mut state, &write, typed(&kind, object)).map(|w| Arc::clone(&w.object.value))
     }
@@ -226,7 +234,7 @@ impl Cluster {
         let kind = state.kinds.find(resource)?;
         let namespace = text(&object, "/metadata/namespace").to_owned();
         let name = text(&object, "/metadata/name").to_owned();
-        let options = WriteOptions::default();
+        let options = by(user);
         let write = direct(user, &kind, &namespace, &name, subresource, now, &options);
         if subresource == Some("scale") {
             return registry::update_scale(&mut state, &write, object).map(|w| Arc::clone(&w.object.value));
@@ -255,7 +263,7 @@ impl Cluster {
         let now = self.now();
         let mut state = self.state();
         let kind = state.kinds.find(resource)?;
-        let options = WriteOptions::default();
+        let options = by(user);
         let write = direct(user, &kind, namespace, name, subresource, now, &options);
         registry::patch(&mut state, &write, patch).map(|w| Arc::clone(&w.object.value))
     }
@@ -275,7 +283,7 @@ impl Cluster {
         let now = self.now();
         let mut state = self.state();
         let kind = state.kinds.find(resource)?;
-        let write_options = WriteOptions::default();
+        let write_options = by(user);
         let write = direct(user, &kind, namespace, name, None, now, &write_options);
         registry::delete(&mut state, &write, options).map(|deleted| match deleted {
             registry::Deleted::Status(status) => status,
@@ -324,6 +332,14 @@ impl Cluster {
 /// A text in an object, empty without one.
 pub(crate) fn text<'a>(object: &'a Value, path: &str) -> &'a str {
     object.pointer(path).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The options of a write that no request made.
+fn by(user: &str) -> WriteOptions {
+    WriteOptions {
+        manager: user.to_owned(),
+        ..WriteOptions::default()
+    }
 }
 
 /// A write that no request made.

@@ -1,11 +1,15 @@
 //! Which kinds are served, built-in ones and custom resources alike, and how a request names them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use serde_json::{Value, json};
 
 use crate::{
     Crd, Resource, Status,
+    builtin::{self, BuiltIn},
     cluster::text,
     registry::Validation,
     schema::{self, FieldError, Rules},
@@ -209,6 +213,13 @@ impl Kind {
         }
     }
 
+    /// What the server adds on the way in.
+    pub(crate) fn prepare(&self, object: &mut Value, old: Option<&Value>, subresource: &str, addresses: &mut u32) {
+        if let Some(rules) = self.rules(&self.storage) {
+            rules.prepare(object, old, subresource, addresses);
+        }
+    }
+
     /// Complaints about a new object.
     pub(crate) fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         self.rules(&self.storage).map(|rules| rules.validate(object)).unwrap_or_default()
@@ -238,8 +249,6 @@ impl Kind {
             map.remove("status");
         }
         if self.is("", "namespaces") {
-            let name = object["metadata"]["name"].clone();
-            object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
             object["spec"]["finalizers"] = json!(["kubernetes"]);
             object["status"]["phase"] = json!("Active");
         }
@@ -378,57 +387,48 @@ impl Kinds {
     }
 }
 
-/// Stands in until the table of built-in kinds is here: plural, kind, group, version, namespaced, status.
-const PROVISIONAL: [(&str, &str, &str, &str, bool, bool); 17] = [
-    ("namespaces", "Namespace", "", "v1", false, true),
-    ("nodes", "Node", "", "v1", false, true),
-    ("pods", "Pod", "", "v1", true, true),
-    ("services", "Service", "", "v1", true, true),
-    ("endpoints", "Endpoints", "", "v1", true, false),
-    ("events", "Event", "", "v1", true, false),
-    ("secrets", "Secret", "", "v1", true, false),
-    ("configmaps", "ConfigMap", "", "v1", true, false),
-    ("serviceaccounts", "ServiceAccount", "", "v1", true, false),
-    ("replicasets", "ReplicaSet", "apps", "v1", true, true),
-    ("deployments", "Deployment", "apps", "v1", true, true),
-    ("statefulsets", "StatefulSet", "apps", "v1", true, true),
-    ("jobs", "Job", "batch", "v1", true, true),
-    ("endpointslices", "EndpointSlice", "discovery.k8s.io", "v1", true, false),
-    ("leases", "Lease", "coordination.k8s.io", "v1", true, false),
-    ("poddisruptionbudgets", "PodDisruptionBudget", "policy", "v1", true, true),
-    ("customresourcedefinitions", "CustomResourceDefinition", "apiextensions.k8s.io", "v1", false, true),
-];
-
 impl Kinds {
     /// Serves the built-in kinds.
     pub(crate) fn add_builtin(&mut self) {
-        for (plural, kind, group, version, namespaced, status) in PROVISIONAL {
-            let mut served = Kind {
-                resource: Resource::new(group, plural),
-                kind: kind.to_owned(),
-                list_kind: format!("{kind}List"),
-                singular: kind.to_lowercase(),
-                short_names: Vec::new(),
-                categories: Vec::new(),
-                versions: vec![version.to_owned()],
-                storage: version.to_owned(),
-                namespaced,
-                status,
-                scale: None,
-                generation: Generation::None,
-                unconditional_update: true,
-                create_on_update: false,
-                returns_deleted: false,
-                crd: None,
-                rules: Vec::new(),
-            };
-            served.habits();
-            self.add(served);
+        static BUILTIN: LazyLock<Vec<Arc<Kind>>> =
+            LazyLock::new(|| builtin::kinds().map(|kind| Arc::new(Kind::built_in(kind))).collect());
+        for kind in BUILTIN.iter() {
+            self.by_resource.insert(kind.resource, Arc::clone(kind));
         }
     }
 }
 
 impl Kind {
+    fn built_in(kind: &'static Arc<BuiltIn>) -> Self {
+        let has = |sub: &str| kind.subresources.contains(&sub);
+        let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let mut served = Self {
+            resource: Resource::new(kind.group, kind.plural),
+            kind: kind.kind.to_owned(),
+            list_kind: format!("{}List", kind.kind),
+            singular: kind.singular.clone(),
+            short_names: owned(kind.short_names),
+            categories: owned(kind.categories),
+            versions: vec![kind.version.to_owned()],
+            storage: kind.version.to_owned(),
+            namespaced: kind.namespaced,
+            status: has("status"),
+            scale: has("scale").then(|| Scale {
+                replicas: "/spec/replicas".into(),
+                status_replicas: "/status/replicas".into(),
+                selector: Some("/spec/selector".into()),
+            }),
+            generation: Generation::None,
+            unconditional_update: true,
+            create_on_update: false,
+            returns_deleted: false,
+            crd: None,
+            rules: vec![(kind.version.to_owned(), Arc::clone(kind) as Arc<dyn Rules>)],
+        };
+        served.habits();
+        served
+    }
+
     /// What built-in kinds do each in their own way.
     fn habits(&mut self) {
         let plural = self.resource.plural;
@@ -445,12 +445,5 @@ impl Kind {
             "leases" | "events" | "services" | "endpoints" | "roles" | "rolebindings" | "clusterroles" | "clusterrolebindings"
         );
         self.returns_deleted = matches!(plural, "namespaces" | "pods" | "services" | "serviceaccounts");
-        if matches!(plural, "deployments" | "replicasets" | "statefulsets") {
-            self.scale = Some(Scale {
-                replicas: "/spec/replicas".into(),
-                status_replicas: "/status/replicas".into(),
-                selector: Some("/spec/selector".into()),
-            });
-        }
     }
 }

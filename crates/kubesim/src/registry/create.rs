@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     Write, Written, crds,
     meta::{self, metadata},
-    namespaces, pods,
+    namespaces, pods, track,
 };
 use crate::{
     Status,
@@ -54,6 +54,12 @@ pub(crate) fn create(state: &mut State, write: &Write<'_>, mut object: Value) ->
     meta::first_generation(&mut object, kind);
     kind.prepare_create(&mut object);
     kind.default(&mut object);
+    track(state, write, None, &mut object);
+    let mut addresses = state.addresses;
+    kind.prepare(&mut object, None, "", &mut addresses);
+    if !write.options.dry_run {
+        state.addresses = addresses;
+    }
     kind.invalid(&name, kind.validate_create(&object))?;
     crds::check(write, &object)?;
     if object["metadata"]

@@ -15,7 +15,7 @@ mod update;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 
 pub(crate) use create::create;
@@ -27,7 +27,7 @@ pub(crate) use pods::{bind, evict};
 pub(crate) use scale::{read_scale, update_scale};
 pub(crate) use update::update;
 
-use crate::{kinds::Kind, storage::Stored};
+use crate::{cluster::State, kinds::Kind, patch as patches, storage::Stored};
 
 /// What is done with fields that no schema knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub(crate) struct WriteOptions {
     pub dry_run: bool,
     pub manager: String,
     pub validation: Validation,
+    /// It is a server-side apply, which keeps its own record of managers.
+    pub applied: bool,
 }
 
 /// One write: who, what and how.
@@ -61,6 +63,39 @@ pub(crate) struct Write<'a> {
     pub subresource: &'a str,
     pub now: DateTime<Utc>,
     pub options: &'a WriteOptions,
+}
+
+impl Write<'_> {
+    /// As which manager it writes.
+    fn manager<'m>(&'m self, api_version: &'m str, now: &'m str) -> patches::Manager<'m> {
+        let ignored: &[&str] = match (self.subresource, self.kind.is_custom(), self.kind.status) {
+            ("status", true, _) => &["spec", "metadata"],
+            ("status", false, _) => &["spec"],
+            ("", _, true) => &["status"],
+            _ => &[],
+        };
+        patches::Manager {
+            name: &self.options.manager,
+            api_version,
+            subresource: self.subresource,
+            ignored,
+            now,
+        }
+    }
+}
+
+/// Notes who manages which fields: of everything where the cluster is told to, else of what was once applied.
+fn track(state: &State, write: &Write<'_>, old: Option<&Value>, new: &mut Value) {
+    let applied_once = old.is_some_and(|old| !old["metadata"]["managedFields"].is_null());
+    if write.options.applied || !(state.managed_fields || applied_once) {
+        return;
+    }
+    let Some(rules) = write.kind.rules(&write.kind.storage) else {
+        return;
+    };
+    let api_version = write.kind.api_version(write.version);
+    let now = write.now.to_rfc3339_opts(SecondsFormat::Secs, true);
+    patches::track(old, new, rules.node(), &write.manager(&api_version, &now));
 }
 
 /// What came of a write.

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use chrono::SecondsFormat;
 use serde_json::Value;
 
-use super::{Validation, Write, Written, meta, scale, update};
+use super::{Validation, Write, WriteOptions, Written, meta, scale, update};
 use crate::{
-    Patch, Status,
+    Patch, Status, builtin,
     cluster::{State, text},
     kinds::Kind,
     patch as patches,
+    schema::Rules,
     storage::Stored,
 };
 
@@ -25,7 +27,12 @@ pub(crate) fn patch(state: &mut State, write: &Write<'_>, patch: &Patch) -> Resu
     };
     if write.subresource == "scale" {
         let mut scale = scale::read_scale(kind, &old.value)?;
-        change(kind, write.version, &mut scale, patch)?;
+        match patch {
+            Patch::Strategic(patch) if !kind.is_custom() => {
+                patches::strategic(&mut scale, patch, builtin::scale().node())?;
+            }
+            patch => change(kind, write.version, &mut scale, patch)?,
+        }
         return scale::update_scale(state, write, scale);
     }
     let mut object = kind.convert(&old.value, write.version);
@@ -42,10 +49,10 @@ fn change(kind: &Kind, version: &str, object: &mut Value, patch: &Patch) -> Resu
     match patch {
         Patch::Merge(patch) => patches::merge(object, patch),
         Patch::Json(patch) => patches::json(object, patch),
-        Patch::Strategic(patch) => {
-            let _ = (kind, version, patch);
-            Err(unsupported(kind))
-        }
+        Patch::Strategic(patch) => match kind.rules(version) {
+            Some(rules) if rules.strategic() => patches::strategic(object, patch, rules.node()),
+            _ => Err(unsupported(kind)),
+        },
         Patch::Apply { .. } => Err(unsupported(kind)),
     }
 }
@@ -103,15 +110,49 @@ fn check_version(kind: &Kind, name: &str, old: &Stored, object: &Value) -> Resul
     Ok(())
 }
 
-/// Server-side apply.
+/// Server-side apply: makes the object where there is none.
 fn apply(
-    _state: &mut State,
+    state: &mut State,
     write: &Write<'_>,
     old: Option<Arc<Stored>>,
     manager: &str,
     force: bool,
-    object: &Value,
+    configuration: &Value,
 ) -> Result<Written, Status> {
-    let _ = (old, manager, force, object);
-    Err(unsupported(&write.kind))
+    let kind = &write.kind;
+    let Some(rules) = kind.rules(write.version).filter(|_| write.subresource != "scale") else {
+        return Err(unsupported(kind));
+    };
+    if !configuration.is_object() {
+        return Err(Status::bad_request("error decoding YAML: the configuration is not an object"));
+    }
+    if old.is_none() && !write.subresource.is_empty() {
+        return Err(Status::not_found(kind.resource, write.name));
+    }
+    let api_version = kind.api_version(write.version);
+    let now = write.now.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let live = old.as_ref().map(|old| kind.convert(&old.value, write.version));
+    let as_manager = patches::Manager {
+        name: manager,
+        ..write.manager(&api_version, &now)
+    };
+    let mut object = patches::apply(live.as_ref(), configuration, rules.node(), &as_manager, force)?;
+    let options = WriteOptions {
+        applied: true,
+        ..write.options.clone()
+    };
+    let write = Write {
+        options: &options,
+        ..write.clone()
+    };
+    let Some(old) = old else {
+        update::check_name(&object, write.name)?;
+        return super::create(state, &write, object);
+    };
+    let mut warnings = Vec::new();
+    check_patched(&write, &mut object, &mut warnings)?;
+    meta::match_namespace(&mut object, kind, write.namespace)?;
+    update::check_name(&object, write.name)?;
+    check_version(kind, write.name, &old, &object)?;
+    update::finish(state, &write, &old, object, warnings)
 }

@@ -4,9 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::{Write, Written, update};
 use crate::{
-    Status,
+    Status, builtin,
     cluster::{State, text},
     kinds::{Kind, Scale},
+    schema::Rules,
     selector::Labels,
 };
 
@@ -53,25 +54,10 @@ pub(crate) fn update_scale(state: &mut State, write: &Write<'_>, mut scale: Valu
     let Some(old) = state.store.table(kind.resource).get(write.namespace, write.name).cloned() else {
         return Err(Status::not_found(kind.resource, write.name));
     };
-    let given = text(&scale, "/kind");
-    if !given.is_empty() && given != "Scale" {
-        return Err(Status::bad_request(format!(
-            "{given} in version {:?} cannot be handled as a Scale: no kind {given:?} is registered",
-            text(&scale, "/apiVersion").rsplit('/').next().unwrap_or_default()
-        )));
-    }
+    builtin::scale().decode(&mut scale)?;
     super::meta::match_namespace(&mut scale, kind, write.namespace)?;
     update::check_name(&scale, write.name)?;
-    let replicas = match &scale["spec"]["replicas"] {
-        Value::Null => 0,
-        number => number.as_i64().ok_or_else(|| {
-            Status::bad_request(format!(
-                "Scale in version \"v1\" cannot be handled as a Scale: json: cannot unmarshal {} into Go struct field \
-                 ScaleSpec.spec.replicas of type int32",
-                json_type(number)
-            ))
-        })?,
-    };
+    let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
     if replicas < 0 {
         return Err(Status::invalid(
             "autoscaling",
@@ -95,17 +81,6 @@ pub(crate) fn update_scale(state: &mut State, write: &Write<'_>, mut scale: Valu
         ..write.clone()
     };
     update::finish(state, &whole, &old, new, Vec::new())
-}
-
-fn json_type(value: &Value) -> &'static str {
-    match value {
-        Value::String(_) => "string",
-        Value::Bool(_) => "bool",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-        Value::Number(_) => "number",
-        Value::Null => "null",
-    }
 }
 
 /// Sets what a pointer names, making the objects on the way.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     Write, Written, crds, create,
     meta::{self, metadata, set},
-    removal,
+    removal, track,
 };
 use crate::{
     Status,
@@ -132,9 +132,17 @@ pub(super) fn finish(
         kind.prepare_status(&mut new, before);
     } else {
         kind.prepare_update(&mut new, before);
-        meta::next_generation(&mut new, before, kind);
     }
     kind.default(&mut new);
+    track(state, write, Some(before), &mut new);
+    let mut addresses = state.addresses;
+    kind.prepare(&mut new, Some(before), write.subresource, &mut addresses);
+    if !write.options.dry_run {
+        state.addresses = addresses;
+    }
+    if write.subresource != "status" {
+        meta::next_generation(&mut new, before, kind);
+    }
     kind.invalid(write.name, kind.validate_update(&new, before, write.subresource))?;
 
     let emptied = meta::is_terminating(before)

@@ -225,6 +225,7 @@ pub(super) fn write_options(query: &Query, agent: &str, what: &str, apply: bool)
         dry_run: !dry_run.is_empty(),
         manager: if manager.is_empty() { "unknown" } else { manager }.to_owned(),
         validation,
+        applied: false,
     })
 }
 
