@@ -87,9 +87,7 @@ impl Engine {
 
     fn put_status(&self, deployment: &mut Arc<Value>, status: Value) -> Result<(), Status> {
         if deployment["status"] != status {
-            let mut object = (**deployment).clone();
-            object["status"] = status;
-            *deployment = self.cluster.update(USER, "deployments", Some("status"), object)?;
+            *deployment = self.put_with(USER, "deployments", Some("status"), deployment, [("status", status)])?;
         }
         Ok(())
     }

@@ -17,6 +17,11 @@ pub(super) const USER: &str = "endpointslice-controller";
 /// Marks the slices that are this controller's.
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 
+const SLICES: &str = "endpointslices.discovery.k8s.io";
+
+/// Says since when the endpoints are so.
+const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+
 /// Endpoints in one slice.
 const FULL: usize = 100;
 
@@ -87,7 +92,7 @@ impl Engine {
             self.write_slice(&service, slice.as_deref(), &ports, endpoints)?;
         }
         for slice in free {
-            self.delete(USER, "endpointslices.discovery.k8s.io", &slice, json!({}))?;
+            self.delete(USER, SLICES, &slice, json!({}))?;
         }
         Ok(None)
     }
@@ -108,6 +113,11 @@ impl Engine {
     fn groups(&self, key: &Name, service: &Value, selector: &Map<String, Value>) -> BTreeMap<String, Group> {
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
         let publish = service["spec"]["publishNotReadyAddresses"] == true;
+        // Only a port by name can be elsewhere in each pod.
+        let same_for_all = !list(&service["spec"]["ports"])
+            .iter()
+            .any(|port| port["targetPort"].is_string());
+        let mut common = Vec::new();
         for (_, pod) in self.cache.pods.within(&key.namespace) {
             let address = text(&pod["status"]["podIP"]);
             if address.is_empty() || is_finished(pod) || !has_all(selector, &pod["metadata"]["labels"]) {
@@ -132,12 +142,21 @@ impl Engine {
             if !node.is_null() {
                 endpoint["nodeName"] = node.clone();
             }
+            if same_for_all {
+                common.push(endpoint);
+                continue;
+            }
             let ports = ports(service, pod);
             let group = groups.entry(ports.to_string()).or_insert_with(|| Group {
                 ports,
                 endpoints: Vec::new(),
             });
             group.endpoints.push(endpoint);
+        }
+        if !common.is_empty() {
+            let ports = ports(service, &Value::Null);
+            let endpoints = common;
+            groups.insert(ports.to_string(), Group { ports, endpoints });
         }
         groups
     }
@@ -171,36 +190,33 @@ impl Engine {
             {
                 return Ok(());
             }
-            let mut slice = slice.clone();
-            slice["endpoints"] = endpoints;
-            slice["ports"] = ports.clone();
-            slice["metadata"]["labels"] = Value::Object(labels);
-            self.trigger(&mut slice);
-            self.cluster
-                .update(USER, "endpointslices.discovery.k8s.io", None, slice)?;
+            let mut metadata = slice["metadata"].clone();
+            metadata["labels"] = Value::Object(labels);
+            metadata["annotations"][TRIGGER] = self.stamp();
+            let fields = [
+                ("metadata", metadata),
+                ("endpoints", endpoints),
+                ("ports", ports.clone()),
+            ];
+            self.put_with(USER, SLICES, None, slice, fields)?;
             return Ok(());
         }
-        let mut slice = json!({
+        let slice = json!({
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
             "metadata": {
                 "generateName": format!("{}-", name(service)),
                 "namespace": service["metadata"]["namespace"],
                 "labels": labels,
+                "annotations": {TRIGGER: self.stamp()},
                 "ownerReferences": [controller_reference(service, "v1", "Service")],
             },
             "addressType": "IPv4",
             "endpoints": endpoints,
             "ports": ports,
         });
-        self.trigger(&mut slice);
-        self.cluster.create(USER, "endpointslices.discovery.k8s.io", slice)?;
+        self.cluster.create(USER, SLICES, slice)?;
         Ok(())
-    }
-
-    /// Says since when the endpoints are so.
-    fn trigger(&self, slice: &mut Value) {
-        slice["metadata"]["annotations"]["endpoints.kubernetes.io/last-change-trigger-time"] = self.stamp();
     }
 }
 

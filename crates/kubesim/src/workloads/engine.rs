@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::{
@@ -17,7 +17,10 @@ use super::{
     },
     queue::Queue,
 };
-use crate::{Cluster, Patch, Resource, Status};
+use crate::{
+    Cluster, Patch, Resource, Status,
+    registry::{self, Write, WriteOptions},
+};
 
 /// One piece of work.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,8 +71,8 @@ pub(super) struct Engine {
     pub cluster: Cluster,
     pub cache: Cache,
     pub behaviour: Arc<dyn PodBehaviour>,
-    /// Whether Events are recorded.
-    pub events: bool,
+    /// Whether Events are recorded, and steps told that nobody waits for.
+    pub talkative: bool,
     /// The kubelets' knowledge of their pods, by uid.
     pub runs: BTreeMap<String, Run>,
     /// The Job controller's knowledge of failures, by the Job's uid.
@@ -97,7 +100,7 @@ impl Engine {
             cluster,
             cache: Cache::default(),
             behaviour,
-            events: true,
+            talkative: true,
             runs: BTreeMap::new(),
             failures: BTreeMap::new(),
             addresses: 0,
@@ -483,9 +486,24 @@ impl Engine {
         if object["status"] == status {
             return Ok(());
         }
-        let mut object = object.clone();
-        object["status"] = status;
-        self.cluster.update(user, resource, Some("status"), object).map(|_| ())
+        self.put_with(user, resource, Some("status"), object, [("status", status)])
+            .map(|_| ())
+    }
+
+    /// Replaces an object by itself with other values of some fields; the old values are not even copied.
+    pub(super) fn put_with<const N: usize>(
+        &self,
+        user: &str,
+        resource: &str,
+        subresource: Option<&str>,
+        object: &Value,
+        fields: [(&str, Value); N],
+    ) -> Result<Arc<Value>, Status> {
+        let kept = object.as_object().into_iter().flatten();
+        let kept = kept.filter(|(key, _)| fields.iter().all(|(field, _)| field != key));
+        let mut new: Map<String, Value> = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
+        new.extend(fields.map(|(field, value)| (field.to_owned(), value)));
+        self.cluster.update(user, resource, subresource, Value::Object(new))
     }
 
     /// Merge-patches an object, only this very one.
@@ -505,8 +523,19 @@ impl Engine {
     /// Deletes this very object; one that is gone already is no error.
     pub(super) fn delete(&self, user: &str, resource: &str, object: &Value, mut options: Value) -> Result<(), Status> {
         options["preconditions"] = json!({"uid": uid(object)});
-        let (namespace, name) = (namespace(object), name(object));
-        match self.cluster.delete(user, resource, namespace, name, &options) {
+        let mut state = self.cluster.state();
+        let kind = state.kinds.find(resource)?;
+        let write = Write {
+            user,
+            version: &kind.storage,
+            namespace: namespace(object),
+            name: name(object),
+            subresource: "",
+            now: self.time(Instant::now()),
+            options: &WriteOptions::default(),
+            kind: Arc::clone(&kind),
+        };
+        match registry::delete(&mut state, &write, &options) {
             Err(status) if status.code != 404 => Err(status),
             _ => Ok(()),
         }
@@ -514,7 +543,7 @@ impl Engine {
 
     /// Records an Event. A cluster that refuses it has other troubles.
     pub(super) fn tell(&mut self, user: &str, about: &Value, warning: bool, reason: &str, message: &str) {
-        if !self.events {
+        if !self.talkative {
             return;
         }
         self.told += 1;

@@ -148,8 +148,10 @@ impl Engine {
             return self.terminate(pod, run, now);
         }
         while self.advance(pod, run, now) {}
-        let status = self.pod_status(pod, run, now);
-        self.write_status(USER, "pods", pod, status)?;
+        if self.talkative || !matches!(run.stage, Stage::Creating { .. }) {
+            let status = self.pod_status(pod, run, now);
+            self.write_status(USER, "pods", pod, status)?;
+        }
         Ok(run.next(now))
     }
 

@@ -138,9 +138,7 @@ async fn an_orphan_that_is_selected_is_adopted_and_a_relabelled_pod_is_released(
 
 #[tokio::test(start_paused = true)]
 async fn a_size_beyond_one_burst_is_reached_and_taken_back() {
-    let stage = Stage::with(super::Options::default(), ready_after(10), |w| {
-        w.with_nodes(4).without_events()
-    });
+    let stage = Stage::with(super::Options::default(), ready_after(10), |w| w.with_nodes(4).terse());
     stage.create("replicasets", replicaset("web", 700, "1"));
     stage.at(3.0).await;
     assert_eq!(stage.get("replicasets", "web")["status"]["readyReplicas"], 700);
@@ -158,4 +156,34 @@ async fn the_status_is_written_once_for_what_happens_at_once() {
     let written = stage.values("replicasets", "web", "/status").len();
     // Created, seen, 10 pods, and ready in the few milliseconds in which the pods start.
     assert!(written <= 16, "{written} versions\n{}", stage.told());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_creation_is_a_condition_until_it_is_accepted() {
+    let stage = Stage::new(ready_after(100));
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "there"}});
+    stage.create("namespaces", namespace.clone());
+    let mut set = replicaset("web", 0, "1");
+    set["metadata"]["namespace"] = json!("there");
+    stage.create("replicasets", set);
+    // The namespace alone is torn away: nothing can be created in it.
+    let namespaces = crate::Resource::new("", "namespaces");
+    stage.cluster.state().store.put("user", namespaces, "", "there", None);
+    let size = crate::Patch::Merge(json!({"spec": {"replicas": 2}}));
+    stage
+        .cluster
+        .patch("user", "replicasets", "there", "web", None, &size)
+        .unwrap();
+    stage.at(10.0).await;
+    let get = || stage.cluster.get("replicasets", "there", "web").unwrap();
+    let failure = super::condition(&get(), "ReplicaFailure");
+    assert_eq!(
+        (&failure["status"], &failure["reason"]),
+        (&json!("True"), &json!("FailedCreate"))
+    );
+    assert!(stage.pods().is_empty());
+    stage.create("namespaces", namespace);
+    stage.at(60.0).await;
+    assert_eq!(get()["status"]["readyReplicas"], 2, "{}", stage.told());
+    assert_eq!(super::condition(&get(), "ReplicaFailure"), Value::Null);
 }

@@ -141,7 +141,7 @@ async fn slices_go_with_their_service_and_come_back_when_somebody_deletes_them()
 
 #[tokio::test(start_paused = true)]
 async fn more_than_a_hundred_endpoints_are_spread_over_slices() {
-    let stage = Stage::with(Options::default(), ready_after(10), Workloads::without_events);
+    let stage = Stage::with(Options::default(), ready_after(10), Workloads::terse);
     stage.create("services", service("web", "web"));
     stage.create("replicasets", replicaset("web", 230, "1"));
     stage.at(3.0).await;
