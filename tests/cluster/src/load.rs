@@ -89,8 +89,16 @@ pub struct Load {
 impl Load {
     /// Starts sending at once.
     pub fn start(options: LoadOptions) -> Self {
+        Self::run(|answers| send_all(options, answers))
+    }
+
+    /// A load whose requests somebody else makes: for a gateway that is no socket.
+    pub fn run<F>(send: impl FnOnce(Arc<Mutex<Vec<Answer>>>) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let answers = Arc::new(Mutex::new(Vec::new()));
-        let task = AbortOnDrop(tokio::spawn(send_all(options, answers.clone())));
+        let task = AbortOnDrop(tokio::spawn(send(answers.clone())));
         Self { answers, _task: task }
     }
 

@@ -76,7 +76,7 @@ impl Request {
 
 /// All requests of the controller's ServiceAccount so far, by time.
 pub(crate) fn read(world: &World) -> Result<Vec<Request>> {
-    let path = world.cluster.audit_log();
+    let path = world.cluster().audit_log();
     let file = File::open(path).with_context(|| path.display().to_string())?;
     let user = format!("system:serviceaccount:{}:{}", install::NAMESPACE, install::NAME);
     let mut requests = Vec::new();

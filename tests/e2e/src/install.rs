@@ -30,7 +30,7 @@ pub(crate) fn root() -> PathBuf {
 /// Installs and waits until one replica leads and all are ready.
 pub(crate) async fn install(world: &World) -> Result<()> {
     let deploy = deploy_folder().canonicalize()?;
-    let folder = world.cluster.dir().join("install");
+    let folder = world.cluster().dir().join("install");
     std::fs::create_dir_all(&folder)?;
     // Kustomize wants relative paths.
     let up: PathBuf = folder.canonicalize()?.components().skip(1).map(|_| "..").collect();
@@ -41,13 +41,13 @@ pub(crate) async fn install(world: &World) -> Result<()> {
         "patches": [{
             "target": {"kind": "Deployment", "name": NAME},
             "patch": json!([{
-                "op": "replace", "path": "/spec/template/spec/containers/0/env/1/value", "value": world.cluster.prometheus_url(),
+                "op": "replace", "path": "/spec/template/spec/containers/0/env/1/value", "value": world.cluster().prometheus_url(),
             }]).to_string(),
         }],
     });
     std::fs::write(folder.join("kustomization.yaml"), format!("{kustomization:#}\n"))?;
     let path = folder.to_str().context("a folder's name that is no text")?;
-    world.cluster.kubectl(&["apply", "-k", path]).await?;
+    world.cluster().kubectl(&["apply", "-k", path]).await?;
     ready(world).await
 }
 

@@ -8,6 +8,7 @@ mod audit_log;
 mod install;
 mod recorder;
 mod runner;
+mod simulated;
 mod space;
 mod stub;
 mod suites;
@@ -48,6 +49,9 @@ struct Cli {
     /// The cluster's folder (logs, audit log), kept at the end; a temporary one when not given.
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// In this process and in virtual time: those tests that need no real cluster, from the same text.
+    #[arg(long)]
+    simulated: bool,
     /// How many tests run side by side.
     #[arg(long, default_value_t = 5)]
     at_once: usize,
@@ -70,7 +74,12 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    match start(&cli, chosen) {
+    let ended = if cli.simulated {
+        runner::run_simulated(chosen)
+    } else {
+        start(&cli, chosen)
+    };
+    match ended {
         Ok(Count { passed, failed }) => {
             println!("{passed} passed, {failed} failed");
             ExitCode::from(u8::from(failed > 0 || passed == 0))
@@ -88,6 +97,7 @@ fn choose(cli: &Cli) -> Vec<Test> {
     (0..cli.repeat.max(1))
         .flat_map(suites::all)
         .filter(|t| !t.is_long || cli.long)
+        .filter(|t| t.is_on_both || !cli.simulated)
         .filter(|t| words.is_empty() || words.iter().any(|w| t.name.contains(w.as_str())))
         .collect()
 }
@@ -113,7 +123,7 @@ fn start(cli: &Cli, tests: Vec<Test>) -> Result<Count> {
         let cluster = Cluster::start(options).await.context("the cluster did not start")?;
         let world = World::new(cluster).await?;
         let count = run(&world, tests, cli.at_once).await;
-        world.end().await;
+        world.end().await?;
         count
     })
 }

@@ -50,8 +50,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    fn add(&mut self, kind: &'static str, name: String, object: Value) {
-        let at = serin_cluster::now();
+    fn add(&mut self, at: DateTime<Utc>, kind: &'static str, name: String, object: Value) {
         self.versions.push(Version {
             at,
             kind,
@@ -171,6 +170,7 @@ impl Recorder {
         let mut tasks = JoinSet::new();
         for kind in KINDS {
             let (api, seen, tell) = (world.api(kind, namespace), Arc::clone(&seen), Arc::clone(&tell));
+            let world = world.clone();
             tasks.spawn(async move {
                 let mut events = watcher::watcher(api, watcher::Config::default())
                     .backoff(Steady)
@@ -193,7 +193,7 @@ impl Recorder {
                         {
                             continue;
                         }
-                        seen.add(kind, name, if gone { NULL } else { value });
+                        seen.add(world.now(), kind, name, if gone { NULL } else { value });
                     }
                     tell.send_modify(|n| *n += 1);
                 }

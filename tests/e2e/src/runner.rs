@@ -31,6 +31,8 @@ pub(crate) struct Test {
     pub(crate) name: String,
     pub(crate) stage: Stage,
     pub(crate) is_long: bool,
+    /// Runs on the simulated ground too.
+    pub(crate) is_on_both: bool,
     pub(crate) limit: Duration,
     run: Run,
 }
@@ -44,9 +46,16 @@ impl Test {
             name: name.into(),
             stage,
             is_long: false,
+            is_on_both: false,
             limit: Duration::from_secs(300),
             run: Box::new(move |world| Box::pin(run(world))),
         }
+    }
+
+    /// Needs nothing but the API server, the gateway, users and metrics: runs on both grounds.
+    pub(crate) fn on_both(mut self) -> Self {
+        self.is_on_both = true;
+        self
     }
 
     /// Only with `--long`.
@@ -86,21 +95,56 @@ pub(crate) async fn run(world: &World, tests: Vec<Test>, at_once: usize, count: 
                 Ok(Err(_)) => Err(format!("not done within {} s", limit.as_secs())),
                 Err(panic) => Err(format!("it panicked: {panic}")),
             };
-            let seconds = begin.elapsed().as_secs_f32();
-            let mut count = count.lock().unwrap_or_else(PoisonError::into_inner);
-            match ended {
-                Ok(figures) => {
-                    count.passed += 1;
-                    let colon = if figures.is_empty() { "" } else { ": " };
-                    println!("test {name} ... ok ({seconds:.1} s){colon}{figures}");
-                }
-                Err(why) => {
-                    count.failed += 1;
-                    let why = why.trim_end().replace('\n', "\n    ");
-                    println!("--- {name}\n    {why}\ntest {name} ... FAILED ({seconds:.1} s)\nFAILED: {name}");
-                }
-            }
+            report(&count, &name, begin.elapsed().as_secs_f32(), ended);
         });
     }
     while all.join_next().await.is_some() {}
+}
+
+/// Runs the tests one after another on the simulated ground, each in a world and a virtual time of its own.
+pub(crate) fn run_simulated(tests: Vec<Test>) -> Result<Count> {
+    let count = Arc::new(Mutex::new(Count::default()));
+    for Test { name, limit, run, .. } in tests {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()?;
+        let begin = std::time::Instant::now();
+        let ended = runtime.block_on(async {
+            let world = World::simulated()?;
+            let result = tokio::time::timeout(limit, run(world.clone())).await;
+            let took = world.now();
+            let result = result.map_err(|_| anyhow::anyhow!("not done within {} s", limit.as_secs()))??;
+            world.end().await?;
+            anyhow::Ok(format!(
+                "{result}; until {} of a day that began at noon",
+                took.format("%H:%M:%S")
+            ))
+        });
+        report(
+            &count,
+            &name,
+            begin.elapsed().as_secs_f32(),
+            ended.map_err(|e| format!("{e:#}")),
+        );
+    }
+    let count = *count.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(count)
+}
+
+/// Tells how a test ended, and counts.
+fn report(count: &Mutex<Count>, name: &str, seconds: f32, ended: Result<String, String>) {
+    let mut count = count.lock().unwrap_or_else(PoisonError::into_inner);
+    match ended {
+        Ok(figures) => {
+            count.passed += 1;
+            let colon = if figures.is_empty() { "" } else { ": " };
+            println!("test {name} ... ok ({seconds:.1} s){colon}{figures}");
+        }
+        Err(why) => {
+            count.failed += 1;
+            let why = why.trim_end().replace('\n', "\n    ");
+            println!("--- {name}\n    {why}\ntest {name} ... FAILED ({seconds:.1} s)\nFAILED: {name}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use serde::Serialize;
 use serde_json::{Value, json};
-use serin_cluster::load::{Load, LoadOptions};
+use serin_cluster::load::Load;
 
 use crate::{
     app::NAME,
@@ -178,7 +178,7 @@ impl Space {
 
     /// Steady requests through the gateway.
     pub(crate) fn load(&self, rps: f64) -> Load {
-        Load::start(LoadOptions::new(self.world.cluster.gateway(), self.host(), rps))
+        self.world.load(self.host(), rps)
     }
 
     /// Waits until the gateway answers from a pod.

@@ -12,21 +12,30 @@ use kube::{
     api::{ApiResource, DynamicObject},
     core::GroupVersionKind,
 };
-use serin_cluster::{Cluster, PodInfo};
+use serin_cluster::{
+    Cluster, PodInfo,
+    load::{Load, LoadOptions},
+};
 
-use crate::{install, stub::Stub};
+use crate::{install, simulated::Simulated, stub::Stub};
 
 /// Handle to the shared things.
 #[derive(Clone)]
 pub(crate) struct World(Arc<Inner>);
 
 pub(crate) struct Inner {
-    pub(crate) cluster: Cluster,
+    ground: Ground,
     pub(crate) client: kube::Client,
     pub(crate) stub: Stub,
     /// When the API server was away: from its end until it was ready again. Before that it does not know its own rules
     /// and may forbid what they allow.
     pub(crate) away: Mutex<Vec<(DateTime<Utc>, DateTime<Utc>)>>,
+}
+
+/// What the tests stand on.
+enum Ground {
+    Real(Cluster),
+    Simulated(Simulated),
 }
 
 impl Deref for World {
@@ -70,10 +79,54 @@ impl World {
             .context("Prometheus refuses the shipped rules")?;
         Ok(Self(Arc::new(Inner {
             client: cluster.client(),
-            cluster,
+            ground: Ground::Real(cluster),
             stub,
             away: Mutex::default(),
         })))
+    }
+
+    /// The same in this process, in virtual time, with one controller at work.
+    pub(crate) fn simulated() -> Result<Self> {
+        let stub = Stub::new();
+        let simulated = Simulated::start(&stub)?;
+        Ok(Self(Arc::new(Inner {
+            client: simulated.cluster.client("admin"),
+            ground: Ground::Simulated(simulated),
+            stub,
+            away: Mutex::default(),
+        })))
+    }
+
+    /// The real cluster. Tests that run on both grounds have no use for it.
+    ///
+    /// # Panics
+    /// On the simulated ground.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        match &self.ground {
+            Ground::Real(cluster) => cluster,
+            Ground::Simulated(_) => panic!("this test needs the real cluster: it must not be marked `on_both`"),
+        }
+    }
+
+    /// Whether this is the simulated ground.
+    pub(crate) fn is_simulated(&self) -> bool {
+        matches!(self.ground, Ground::Simulated(_))
+    }
+
+    /// The time of day.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        match &self.ground {
+            Ground::Real(_) => serin_cluster::now(),
+            Ground::Simulated(simulated) => simulated.cluster.now(),
+        }
+    }
+
+    /// Steady requests to a host.
+    pub(crate) fn load(&self, host: String, rps: f64) -> Load {
+        match &self.ground {
+            Ground::Real(cluster) => Load::start(LoadOptions::new(cluster.gateway(), host, rps)),
+            Ground::Simulated(simulated) => simulated.load(host, rps),
+        }
     }
 
     /// Requests for a kind in a namespace.
@@ -94,16 +147,33 @@ impl World {
 
     /// The controller's pods.
     pub(crate) fn controllers(&self) -> Vec<PodInfo> {
-        let all = self.cluster.nodes().pods();
+        let all = match &self.ground {
+            Ground::Real(cluster) => cluster.nodes().pods(),
+            // It is no pod there.
+            Ground::Simulated(_) => Vec::new(),
+        };
         all.into_iter()
             .filter(|pod| pod.namespace == install::NAMESPACE && pod.name.starts_with("serin-"))
             .collect()
     }
 
     /// Ends the cluster, unless a test still holds it.
-    pub(crate) async fn end(self) {
-        if let Ok(inner) = Arc::try_unwrap(self.0) {
-            inner.cluster.shutdown().await;
+    ///
+    /// # Errors
+    /// The controller of the simulated ground had ended by itself.
+    pub(crate) async fn end(self) -> Result<()> {
+        match &self.ground {
+            Ground::Simulated(simulated) => simulated.end().await,
+            Ground::Real(_) => {
+                if let Ok(Inner {
+                    ground: Ground::Real(cluster),
+                    ..
+                }) = Arc::try_unwrap(self.0)
+                {
+                    cluster.shutdown().await;
+                }
+                Ok(())
+            }
         }
     }
 }

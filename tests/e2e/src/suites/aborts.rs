@@ -22,7 +22,8 @@ pub(super) fn tests(round: usize) -> Vec<Test> {
                 let env = json!([{"name": "ERROR_RATE", "value": "0.3"}]);
                 bad(&world, &format!("errors-{round}"), env, gate::ERRORS).await
             },
-        ),
+        )
+        .on_both(),
         Test::new(
             Stage::Together,
             "a slow canary is aborted and no request fails",
@@ -30,7 +31,8 @@ pub(super) fn tests(round: usize) -> Vec<Test> {
                 let env = json!([{"name": "LATENCY_MS", "value": "900"}]);
                 bad(&world, &format!("slow-{round}"), env, gate::LATENCY).await
             },
-        ),
+        )
+        .on_both(),
     ]
 }
 
@@ -47,11 +49,11 @@ async fn bad(world: &World, namespace: &str, env: Value, metric: &str) -> Result
     load.next(60).await;
     let old = space.current();
 
-    let begin = serin_cluster::now();
+    let begin = world.now();
     space.release("demo:v2", env).await?;
     space.phase("Degraded", Duration::from_secs(60)).await?;
     let new = space.current();
-    let aborted = serin_cluster::now();
+    let aborted = world.now();
     let weight_is_zero = |seen: &crate::recorder::Seen| {
         let weights = seen.weights(app::NAME, app::CANARY);
         weights.last().filter(|(_, weight)| *weight == 0).map(|(at, _)| *at)
@@ -63,11 +65,11 @@ async fn bad(world: &World, namespace: &str, env: Value, metric: &str) -> Result
     let gone = space
         .until(what, SOON, |seen| {
             let none = Space::wanted(seen, &new) == Some(0);
-            none.then(serin_cluster::now)
+            none.then(|| world.now())
         })
         .await?;
     load.next(120).await;
-    let report = load.stop().between(begin, serin_cluster::now());
+    let report = load.stop().between(begin, world.now());
 
     let failures = report.failures();
     let own = failures
@@ -83,7 +85,7 @@ async fn bad(world: &World, namespace: &str, env: Value, metric: &str) -> Result
     ensure!((metric == gate::ERRORS) == (own > 0), "{own} requests failed: {report}");
     ensure!(report.of(&new).total() > 0, "the canary got no request: {report}");
     let late = report
-        .between(zero + chrono::TimeDelta::seconds(1), serin_cluster::now())
+        .between(zero + chrono::TimeDelta::seconds(1), world.now())
         .of(&new);
     ensure!(
         late.total() == 0,

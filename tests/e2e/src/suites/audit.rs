@@ -37,7 +37,7 @@ async fn granted(world: &World) -> Result<BTreeSet<Right>> {
     let mut rights = BTreeSet::new();
     for (kind, name) in [("clusterrole", "serin-controller"), ("role", "serin-lease")] {
         let text = world
-            .cluster
+            .cluster()
             .kubectl(&["-n", install::NAMESPACE, "get", kind, name, "-o", "json"])
             .await?;
         let role: Value = serde_json::from_str(&text)?;

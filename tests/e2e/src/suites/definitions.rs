@@ -53,7 +53,7 @@ pub(super) fn tests(round: usize) -> Vec<Test> {
             Box::pin(async move {
                 let namespace = namespace(&w, "examples").await?;
                 // The ready templates without the rules beside them, which are Prometheus' and not Kubernetes'.
-                let ready = w.cluster.dir().join("ready-templates");
+                let ready = w.cluster().dir().join("ready-templates");
                 std::fs::create_dir_all(&ready)?;
                 for name in ["http-error-rate", "http-latency-p99", "http-success-rate"] {
                     let file = format!("{name}.yaml");
@@ -91,7 +91,7 @@ async fn applied(world: World) -> Result<String> {
         .collect();
     let begin = now();
     // The definitions are there from the start of the cluster; client-side apply takes them over.
-    let said = world.cluster.kubectl(&arguments).await?;
+    let said = world.cluster().kubectl(&arguments).await?;
     let count = said
         .lines()
         .filter(|line| line.starts_with("customresourcedefinition."))

@@ -41,7 +41,7 @@ async fn field(world: &World) -> Result<String> {
     );
     let recorder = Recorder::start(world, NAMESPACE);
     let path = folder.to_str().context("a folder's name that is no text")?;
-    world.cluster.kubectl(&["apply", "-k", path]).await?;
+    world.cluster().kubectl(&["apply", "-k", path]).await?;
     // Requests come to whatever pods there are.
     let front = [
         json!({
@@ -59,7 +59,7 @@ async fn field(world: &World) -> Result<String> {
         }),
     ];
     for object in front {
-        world.cluster.apply(&object.to_string()).await?;
+        world.cluster().apply(&object.to_string()).await?;
     }
     // The template's defaults shortened: the manifest gives no arguments.
     let template = world
@@ -87,7 +87,7 @@ async fn field(world: &World) -> Result<String> {
         done.then_some(())
     };
     recorder.until("the first deploy is Healthy", SOON, healthy).await?;
-    let load = Load::start(LoadOptions::new(world.cluster.gateway(), "payments.example", 30.0));
+    let load = Load::start(LoadOptions::new(world.cluster().gateway(), "payments.example", 30.0));
     tokio::time::timeout(SOON, async {
         while load
             .next(10)

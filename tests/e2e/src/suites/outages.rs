@@ -80,7 +80,7 @@ async fn prometheus(world: &World, namespace: &str) -> Result<String> {
     let (first, second) = tokio::join!(measured(world, &a, None, 1), measured(world, &b, Some(50), 1));
     let ((limited, load), (patient, other_load)) = (first?, second?);
     let begin = serin_cluster::now();
-    world.cluster.stop_component(Component::Prometheus).await?;
+    world.cluster().stop_component(Component::Prometheus).await?;
     let aborted = limited
         .until(
             "the documented end: Degraded after more errors than consecutiveErrorLimit",
@@ -92,7 +92,7 @@ async fn prometheus(world: &World, namespace: &str) -> Result<String> {
         let seen = patient.recorder.seen();
         (step(&seen), seen.status()["abort"].clone())
     };
-    world.cluster.start_component(Component::Prometheus).await?;
+    world.cluster().start_component(Component::Prometheus).await?;
     let (at, message) = aborted?;
     let lasted = (at - begin).as_seconds_f64();
     // Five errors in a row, ten seconds apart.
@@ -127,10 +127,10 @@ async fn api_server(world: &World, namespace: &str) -> Result<String> {
     // The old pods are kept for longer than the gateway may take to watch again (its client waits up to half a minute).
     let (space, load) = measured(world, namespace, None, 60).await?;
     let from = serin_cluster::now();
-    world.cluster.kill_component(Component::ApiServer).await?;
+    world.cluster().kill_component(Component::ApiServer).await?;
     // The outage itself.
     tokio::time::sleep(Duration::from_secs(20)).await;
-    world.cluster.start_component(Component::ApiServer).await?;
+    world.cluster().start_component(Component::ApiServer).await?;
     world
         .away
         .lock()
@@ -138,8 +138,8 @@ async fn api_server(world: &World, namespace: &str) -> Result<String> {
         .push((from, serin_cluster::now()));
     // Elsewhere the controller manager has lost its own lease, ended and been started again. This one has no lease and
     // would go on with watches that wait for up to a minute.
-    world.cluster.kill_component(Component::ControllerManager).await?;
-    world.cluster.start_component(Component::ControllerManager).await?;
+    world.cluster().kill_component(Component::ControllerManager).await?;
+    world.cluster().start_component(Component::ControllerManager).await?;
     let begin = serin_cluster::now();
     space.healthy(Duration::from_secs(120)).await?;
     let seconds = (serin_cluster::now() - begin).as_seconds_f64();

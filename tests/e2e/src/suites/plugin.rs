@@ -18,17 +18,20 @@ pub(super) fn tests(round: usize) -> Vec<Test> {
             Stage::Together,
             "the plugin's patches abort, retry, promote a step and promote fully",
             async move |world| abort_retry_promote(&world, &format!("plugin-a-{round}")).await,
-        ),
+        )
+        .on_both(),
         Test::new(
             Stage::Together,
             "the plugin's patches skip a step, a weight that never becomes ready and all steps",
             async move |world| skip(&world, &format!("plugin-b-{round}")).await,
-        ),
+        )
+        .on_both(),
         Test::new(
             Stage::Together,
             "the plugin's patches pause, resume, promote an aborted release fully and undo",
             async move |world| pause_undo(&world, &format!("plugin-c-{round}")).await,
-        ),
+        )
+        .on_both(),
     ]
 }
 

@@ -33,13 +33,15 @@ pub(super) fn tests(round: usize) -> Vec<Test> {
             Stage::Together,
             "a healthy canary without requests and then with single ones is neither aborted nor promoted",
             async move |world| quiet(&world, &format!("quiet-{round}"), short).await,
-        ),
+        )
+        .on_both(),
         Test::new(
             Stage::Together,
             "a healthy canary without requests for two minutes and then with one a minute is not aborted",
             async move |world| quiet(&world, &format!("quiet-long-{round}"), long).await,
         )
-        .long(),
+        .long()
+        .on_both(),
     ]
 }
 

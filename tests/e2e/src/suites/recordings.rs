@@ -110,7 +110,7 @@ fn are_listed(known: &[Known], name: &str, differences: &[Difference]) -> bool {
 async fn play(world: &World, scenario: &Scenario) -> Result<Space> {
     let namespace = scenario.namespace();
     // As in the recorded cluster a deleted pod is gone at once.
-    world.cluster.nodes().configure(|settings| {
+    world.cluster().nodes().configure(|settings| {
         settings
             .drain_by_namespace
             .insert(namespace.clone(), Duration::from_millis(100));

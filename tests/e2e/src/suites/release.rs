@@ -15,11 +15,14 @@ use crate::{
 
 pub(super) fn tests(round: usize) -> Vec<Test> {
     // By itself: its latency is judged, and five tests side by side on two cores make any version slow.
-    vec![Test::new(
-        Stage::Alone,
-        "a good release is promoted through 5, 25, 50 and 100 percent without a failed request",
-        async move |world| good(&world, &format!("good-{round}")).await,
-    )]
+    vec![
+        Test::new(
+            Stage::Alone,
+            "a good release is promoted through 5, 25, 50 and 100 percent without a failed request",
+            async move |world| good(&world, &format!("good-{round}")).await,
+        )
+        .on_both(),
+    ]
 }
 
 /// How far the counted split may be from the weight asked, in percentage points.
@@ -47,7 +50,7 @@ async fn good(world: &World, namespace: &str) -> Result<String> {
     load.next(300).await;
     let old = space.current();
 
-    let begin = serin_cluster::now();
+    let begin = world.now();
     space.set_image("demo:v2").await?;
     space.healthy(Duration::from_secs(180)).await?;
     let new = space.current();
@@ -57,7 +60,7 @@ async fn good(world: &World, namespace: &str) -> Result<String> {
         .until(what, SOON, |seen| (Space::wanted(seen, &old) == Some(0)).then_some(()))
         .await?;
     load.next(500).await;
-    let end = serin_cluster::now();
+    let end = world.now();
     let report = load.stop().between(begin, end);
     ensure!(
         report.failures().is_empty(),

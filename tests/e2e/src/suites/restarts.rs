@@ -172,7 +172,7 @@ async fn kill_all(world: &World) -> Result<usize> {
         if pod.pid.is_some() {
             // It may be between two lives.
             let _ = world
-                .cluster
+                .cluster()
                 .nodes()
                 .signal(install::NAMESPACE, &pod.name, Signal::Kill)
                 .await;
@@ -231,7 +231,7 @@ async fn frozen(world: &World, namespace: &str) -> Result<String> {
         })
         .await?;
     let old = leader(world).await?;
-    let nodes = world.cluster.nodes();
+    let nodes = world.cluster().nodes();
     nodes.signal(install::NAMESPACE, &old, Signal::Stop).await?;
     let result = async {
         let is_other = async || Ok(install::leader(world).await?.filter(|pod| *pod != old));

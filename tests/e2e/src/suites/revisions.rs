@@ -17,7 +17,7 @@ use crate::{
 pub(super) fn tests(round: usize) -> Vec<Test> {
     let test = |name: &'static str, run: fn(World, String) -> LocalBoxFuture<'static, Result<String>>, space: &str| {
         let namespace = format!("{space}-{round}");
-        Test::new(Stage::Together, name, move |world| run(world, namespace))
+        Test::new(Stage::Together, name, move |world| run(world, namespace)).on_both()
     };
     vec![
         test(
@@ -113,7 +113,7 @@ async fn rollback(world: World, namespace: String) -> Result<String> {
     space.set_image("demo:v2").await?;
     space.paused_at(1, SOON).await?;
     let second = space.current();
-    let begin = serin_cluster::now();
+    let begin = world.now();
     space.set_image("demo:v1").await?;
     let zero = |s: &Seen| {
         s.weights(NAME, app::CANARY)
