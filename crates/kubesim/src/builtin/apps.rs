@@ -30,11 +30,13 @@ pub(super) fn deployment(object: &Value, errors: &mut Vec<FieldError>) {
             }
         }
         "RollingUpdate" => rolling_update(&strategy["rollingUpdate"], errors),
-        _ => errors.push(FieldError::not_supported(
-            "spec.strategy",
-            strategy.clone(),
-            ["Recreate", "RollingUpdate"],
-        )),
+        kind => {
+            // The internal type of the server has no JSON names.
+            let shown = format!("{{\"Type\":{},\"RollingUpdate\":null}}", Value::from(kind));
+            errors.push(
+                FieldError::not_supported("spec.strategy", Value::Null, ["Recreate", "RollingUpdate"]).showing(shown),
+            );
+        }
     }
     let ready = number(spec, "minReadySeconds");
     not_negative(ready, "spec.minReadySeconds", errors);
@@ -66,7 +68,10 @@ pub(super) fn other_set(object: &Value, kind: &str, errors: &mut Vec<FieldError>
 fn selector_and_template(spec: &Value, empty_for: &str, kind: &str, errors: &mut Vec<FieldError>) {
     let selector = spec.get("selector");
     match selector {
-        None => errors.push(FieldError::required("spec.selector", "")),
+        None => {
+            errors.push(FieldError::required("spec.selector", ""));
+            mismatch(spec, errors);
+        }
         Some(selector) => {
             let before = errors.len();
             names::label_selector(Some(selector), "spec.selector", errors);
@@ -77,11 +82,7 @@ fn selector_and_template(spec: &Value, empty_for: &str, kind: &str, errors: &mut
                     format!("empty selector is invalid for {empty_for}"),
                 ));
             } else if errors.len() == before && !matches(selector, &spec["template"]["metadata"]["labels"]) {
-                errors.push(FieldError::invalid(
-                    "spec.template.metadata.labels",
-                    spec["template"]["metadata"]["labels"].clone(),
-                    "`selector` does not match template `labels`",
-                ));
+                mismatch(spec, errors);
             }
         }
     }
@@ -101,6 +102,15 @@ fn selector_and_template(spec: &Value, empty_for: &str, kind: &str, errors: &mut
             format!("activeDeadlineSeconds in {kind} is not Supported"),
         ));
     }
+}
+
+/// The selector does not select what the template makes; where there is no selector, it selects nothing.
+fn mismatch(spec: &Value, errors: &mut Vec<FieldError>) {
+    errors.push(FieldError::invalid(
+        "spec.template.metadata.labels",
+        spec["template"]["metadata"]["labels"].clone(),
+        "`selector` does not match template `labels`",
+    ));
 }
 
 fn is_empty(selector: &Value) -> bool {
@@ -228,15 +238,14 @@ pub(super) fn job(object: &Value, errors: &mut Vec<FieldError>) {
     let spec = &object["spec"];
     let labels = &spec["template"]["metadata"]["labels"];
     match spec.get("selector") {
-        None => errors.push(FieldError::required("spec.selector", "")),
+        None => {
+            errors.push(FieldError::required("spec.selector", ""));
+            mismatch(spec, errors);
+        }
         Some(selector) => {
             names::label_selector(Some(selector), "spec.selector", errors);
             if !matches(selector, labels) {
-                errors.push(FieldError::invalid(
-                    "spec.template.metadata.labels",
-                    labels.clone(),
-                    "`selector` does not match template `labels`",
-                ));
+                mismatch(spec, errors);
             }
         }
     }

@@ -190,6 +190,7 @@ pub(super) fn columns(plural: &str, group: &str) -> Vec<Column> {
                 let target = &object["spec"]["scaleTargetRef"];
                 format!("{}/{}", text(target, "kind"), text(target, "name")).into()
             }),
+            ("Targets", "string", 0, |object, _| targets(object)),
             ("MinPods", "string", 0, |object, _| {
                 match number(&object["spec"], "minReplicas") {
                     Some(number) => number.to_string().into(),
@@ -208,6 +209,11 @@ pub(super) fn columns(plural: &str, group: &str) -> Vec<Column> {
                 format!("{}/{}", text(role, "kind"), text(role, "name")).into()
             }),
             ("Age", "string", 0, |object, now| age(object, now).into()),
+            ("Users", "string", 1, |object, _| subjects(object, "User")),
+            ("Groups", "string", 1, |object, _| subjects(object, "Group")),
+            ("ServiceAccounts", "string", 1, |object, _| {
+                subjects(object, "ServiceAccount")
+            }),
         ],
         _ => &[("Created At", "date", 0, |object, _| {
             text(&object["metadata"], "creationTimestamp").into()
@@ -335,6 +341,62 @@ fn entries(map: &Value) -> usize {
     map.as_object().map_or(0, serde_json::Map::len)
 }
 
+fn subjects(object: &Value, kind: &str) -> Value {
+    let names: Vec<String> = list(object, "subjects")
+        .iter()
+        .filter(|subject| text(subject, "kind") == kind)
+        .map(|subject| match (kind, text(subject, "namespace")) {
+            ("ServiceAccount", namespace) if !namespace.is_empty() => format!("{namespace}/{}", text(subject, "name")),
+            _ => text(subject, "name").to_owned(),
+        })
+        .collect();
+    names.join(", ").into()
+}
+
+/// What a HorizontalPodAutoscaler aims at: resources by utilisation or amount; others by name of their kind.
+fn targets(object: &Value) -> Value {
+    let current = list(&object["status"], "currentMetrics");
+    let metrics = list(&object["spec"], "metrics");
+    let mut parts: Vec<String> = Vec::new();
+    for (index, metric) in metrics.iter().enumerate() {
+        let kind = text(metric, "type");
+        let field = format!(
+            "{}{}",
+            kind.get(..1).unwrap_or_default().to_lowercase(),
+            kind.get(1..).unwrap_or_default()
+        );
+        let (wanted, has) = (
+            &metric[&field],
+            current.get(index).map(|status| &status[&field]["current"]),
+        );
+        let has = |name: &str| has.and_then(|has| has.get(name)).cloned();
+        let amount = |value: Option<Value>| match value {
+            Some(Value::String(text)) => text,
+            Some(other) => other.to_string(),
+            None => "<unknown>".to_owned(),
+        };
+        let target = &wanted["target"];
+        let part = match (target.get("averageValue"), target.get("averageUtilization")) {
+            (Some(average), _) => format!("{}/{}", amount(has("averageValue")), amount(Some(average.clone()))),
+            (None, Some(percent)) => match has("averageUtilization") {
+                Some(now) => format!("{now}%/{percent}%"),
+                None => format!("<unknown>/{percent}%"),
+            },
+            (None, None) => format!("{}/{}", amount(has("value")), amount(target.get("value").cloned())),
+        };
+        parts.push(match field.as_str() {
+            "resource" | "containerResource" => format!("{}: {part}", text(wanted, "name")),
+            "external" | "object" if target.get("averageValue").is_some() => format!("{part} (avg)"),
+            _ => part,
+        });
+    }
+    match parts.len() {
+        0 => "<none>".into(),
+        1 | 2 => parts.join(", ").into(),
+        many => format!("{} + {} more...", parts[..2].join(", "), many - 2).into(),
+    }
+}
+
 fn limit(value: &Value) -> Value {
     match value {
         Value::String(text) => text.as_str().into(),
@@ -391,7 +453,7 @@ fn selector(object: &Value, empty: &str) -> Value {
 fn three(parts: Vec<String>) -> String {
     match parts.len() {
         0 => "<unset>".to_owned(),
-        ..=3 => parts.join(","),
+        1..=3 => parts.join(","),
         many => format!("{} + {} more...", parts[..3].join(","), many - 3),
     }
 }

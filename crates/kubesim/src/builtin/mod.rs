@@ -9,6 +9,8 @@ mod defaults;
 mod pods;
 mod prepare;
 pub mod quantity;
+#[cfg(test)]
+mod real;
 mod services;
 #[cfg(test)]
 mod tests;
@@ -16,7 +18,7 @@ mod tests;
 use std::sync::{Arc, LazyLock};
 
 use base64::Engine;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::Status;
 use crate::schema::errors::cannot_be_handled;
@@ -364,8 +366,8 @@ impl Rules for BuiltIn {
 
     fn prepare(&self, object: &mut Value, old: Option<&Value>, subresource: &str, addresses: &mut u32) {
         prepare::prepare(self.plural, object, old, subresource, addresses);
-        // Empty values that the server writes all the same (`status: {}`); what it decoded once decodes again.
-        let _ = decode::decode(object, &self.node, self.kind);
+        // Empty values that the server writes all the same, as `status: {}`.
+        decode::settle(object, &self.node, self.kind);
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
@@ -375,6 +377,7 @@ impl Rules for BuiltIn {
         } else {
             names::metadata(object, self.namespaced, self.names)
         };
+        self.finalizers(object, &mut errors);
         self.content(object, &mut errors);
         errors
     }
@@ -385,6 +388,7 @@ impl Rules for BuiltIn {
         } else {
             names::metadata_update(object, old)
         };
+        self.finalizers(object, &mut errors);
         match (self.plural, subresource) {
             ("replicasets", "status") => apps::status(
                 object,
@@ -437,6 +441,27 @@ impl Rules for BuiltIn {
 }
 
 impl BuiltIn {
+    /// Finalizers of built-in kinds have a domain, or are the server's own.
+    fn finalizers(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        if matches!(self.plural, "leases" | "customresourcedefinitions" | "events") {
+            return;
+        }
+        let list = object.pointer("/metadata/finalizers").and_then(Value::as_array);
+        for (index, name) in list.into_iter().flatten().filter_map(Value::as_str).enumerate() {
+            let field = format!("metadata.finalizers[{index}]");
+            for wrong in names::label_key(name) {
+                errors.push(FieldError::invalid(field.clone(), name, wrong));
+            }
+            if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
+                errors.push(FieldError::invalid(
+                    field,
+                    name,
+                    "name is neither a standard finalizer name nor is it fully qualified",
+                ));
+            }
+        }
+    }
+
     /// What is wrong with the object beyond its metadata.
     fn content(&self, object: &Value, errors: &mut Vec<FieldError>) {
         match self.plural {
@@ -447,7 +472,11 @@ impl BuiltIn {
             "jobs" => apps::job(object, errors),
             "services" => services::service(object, errors),
             "endpointslices" => services::endpoint_slice(object, errors),
-            "configmaps" | "secrets" => services::data_keys(object, errors),
+            "configmaps" => services::data_keys(object, errors),
+            "secrets" => {
+                services::data_keys(object, errors);
+                services::secret_type(object, errors);
+            }
             "leases" => services::lease(object, errors),
             "events" => services::event(object, !self.group.is_empty(), errors),
             "poddisruptionbudgets" => services::disruption_budget(object, errors),
@@ -487,14 +516,11 @@ impl BuiltIn {
                 services::data_update(object, old, errors);
             }
             "endpointslices" => apps::immutable(object, old, "/addressType", errors),
-            "rolebindings" | "clusterrolebindings" => {
-                if object.get("roleRef") != old.get("roleRef") {
-                    errors.push(FieldError::invalid(
-                        "roleRef",
-                        object["roleRef"].clone(),
-                        "cannot change roleRef",
-                    ));
-                }
+            "rolebindings" | "clusterrolebindings" if object.get("roleRef") != old.get("roleRef") => {
+                // The internal type of the server has no JSON names.
+                let part = |name: &str| object["roleRef"].get(name).cloned().unwrap_or_else(|| Value::from(""));
+                let shown = json!({"APIGroup": part("apiGroup"), "Kind": part("kind"), "Name": part("name")});
+                errors.push(FieldError::invalid("roleRef", shown, "cannot change roleRef"));
             }
             "pods" => pod_change(object, old, errors),
             _ => {}

@@ -55,7 +55,7 @@ pub(super) fn port_or_name(value: Option<&Value>, field: &str, errors: &mut Vec<
 pub(super) fn port_name(name: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if name.len() > 15 {
-        wrong.push("must be no more than 15 bytes".to_owned());
+        wrong.push("must be no more than 15 characters".to_owned());
     }
     if !name
         .chars()
@@ -168,14 +168,7 @@ fn volumes<'a>(spec: &'a Value, field: &str, errors: &mut Vec<FieldError>) -> BT
     for (index, volume) in list(spec, "volumes").iter().enumerate() {
         let name = text(volume, "name");
         let place = format!("{field}[{index}]");
-        if name.is_empty() {
-            errors.push(FieldError::required(format!("{place}.name"), ""));
-        } else {
-            label_at(name, format!("{place}.name"), errors);
-        }
-        if !name.is_empty() && !names.insert(name) {
-            errors.push(FieldError::duplicate(format!("{place}.name"), name));
-        }
+        let before = errors.len();
         let sources: Vec<&str> = volume
             .as_object()
             .into_iter()
@@ -188,6 +181,17 @@ fn volumes<'a>(spec: &'a Value, field: &str, errors: &mut Vec<FieldError>) -> BT
                 format!("{place}.{second}"),
                 "may not specify more than 1 volume type",
             ));
+        }
+        if name.is_empty() {
+            errors.push(FieldError::required(format!("{place}.name"), ""));
+        } else {
+            label_at(name, format!("{place}.name"), errors);
+        }
+        if names.contains(name) {
+            errors.push(FieldError::duplicate(format!("{place}.name"), name));
+        }
+        if errors.len() == before {
+            names.insert(name);
         }
     }
     names
@@ -233,12 +237,7 @@ fn container(container: &Value, field: &str, volumes: &BTreeSet<&str>, errors: &
         if name.is_empty() {
             errors.push(FieldError::required(format!("{place}.name"), ""));
         } else if !volumes.contains(name) {
-            errors.push(FieldError {
-                complaint: crate::schema::errors::Complaint::NotFound,
-                field: format!("{place}.name"),
-                value: Value::from(name),
-                detail: String::new(),
-            });
+            errors.push(FieldError::not_found(format!("{place}.name"), name));
         }
         let path = text(mount, "mountPath");
         if path.is_empty() {

@@ -137,6 +137,9 @@ fn job(object: &mut Value) {
         return;
     }
     let (uid, name) = (object["metadata"]["uid"].clone(), object["metadata"]["name"].clone());
+    // Labels that were taken from the template are the same ones in the server's memory.
+    let shared = object.pointer("/metadata/labels").is_some()
+        && object.pointer("/metadata/labels") == object.pointer("/spec/template/metadata/labels");
     let labels = &mut object["spec"]["template"]["metadata"]["labels"];
     for (label, value) in [
         ("job-name", &name),
@@ -147,6 +150,9 @@ fn job(object: &mut Value) {
         if labels.get(label).is_none() && (labels.is_object() || labels.is_null()) {
             labels[label] = value.clone();
         }
+    }
+    if shared {
+        object["metadata"]["labels"] = object["spec"]["template"]["metadata"]["labels"].clone();
     }
     let matched = &mut object["spec"]["selector"]["matchLabels"];
     if matched.get("batch.kubernetes.io/controller-uid").is_none() {
@@ -227,6 +233,9 @@ fn service(object: &mut Value, old: Option<&Value>, addresses: &mut u32) {
             spec.insert(field.to_owned(), value);
         }
     }
+    if let Some(before) = before {
+        drop_dependents(spec, before, &kind);
+    }
     if kind == "NodePort" || kind == "LoadBalancer" {
         let had: Vec<Value> = before
             .and_then(|before| before["ports"].as_array().cloned())
@@ -257,6 +266,28 @@ fn service(object: &mut Value, old: Option<&Value>, addresses: &mut u32) {
             {
                 port.remove("nodePort");
             }
+        }
+    }
+}
+
+/// What a Service had for its former type and did not change goes with that type.
+fn drop_dependents(spec: &mut Map<String, Value>, before: &Value, kind: &str) {
+    let external = |kind: &str| matches!(kind, "NodePort" | "LoadBalancer");
+    let former = text(before, "/type").to_owned();
+    let mut gone = Vec::new();
+    if former == "LoadBalancer" && kind != "LoadBalancer" {
+        gone.extend([
+            "allocateLoadBalancerNodePorts",
+            "loadBalancerClass",
+            "healthCheckNodePort",
+        ]);
+    }
+    if external(&former) && !external(kind) {
+        gone.push("externalTrafficPolicy");
+    }
+    for field in gone {
+        if spec.get(field) == before.get(field) {
+            spec.remove(field);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::apps::{at_most_all, count_or_percent};
 use super::pods::{label_at, list, number, port_number, port_or_name, text};
@@ -118,15 +118,12 @@ pub(super) fn service(object: &Value, errors: &mut Vec<FieldError>) {
         }
         if !pairs.insert((text(port, "protocol"), number(port, "port"))) {
             // The internal type of the server has no JSON names.
-            let shown = json!({
-                "Name": "",
-                "Protocol": text(port, "protocol"),
-                "AppProtocol": null,
-                "Port": number(port, "port"),
-                "TargetPort": 0,
-                "NodePort": 0,
-            });
-            errors.push(FieldError::duplicate(place, shown));
+            let shown = format!(
+                "{{\"Name\":\"\",\"Protocol\":\"{}\",\"AppProtocol\":null,\"Port\":{},\"TargetPort\":0,\"NodePort\":0}}",
+                text(port, "protocol"),
+                number(port, "port").unwrap_or(0),
+            );
+            errors.push(FieldError::duplicate(place, Value::Null).showing(shown));
         }
     }
 }
@@ -224,7 +221,7 @@ pub(super) fn data_keys(object: &Value, errors: &mut Vec<FieldError>) {
                 errors.push(FieldError::invalid(
                     place.clone(),
                     key.as_str(),
-                    "must be no more than 253 bytes",
+                    "must be no more than 253 characters",
                 ));
             }
             if key.is_empty() || !key.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)) {
@@ -243,6 +240,32 @@ pub(super) fn data_keys(object: &Value, errors: &mut Vec<FieldError>) {
                 _ => {}
             }
         }
+    }
+}
+
+/// What a Secret of a certain type must hold.
+pub(super) fn secret_type(object: &Value, errors: &mut Vec<FieldError>) {
+    let has = |key: &str| object["data"].get(key).is_some();
+    let mut require = |keys: &[&str]| {
+        for key in keys.iter().filter(|key| !has(key)) {
+            errors.push(FieldError::required(format!("data[{key}]"), ""));
+        }
+    };
+    match text(object, "type") {
+        "kubernetes.io/tls" => require(&["tls.crt", "tls.key"]),
+        "kubernetes.io/dockercfg" => require(&[".dockercfg"]),
+        "kubernetes.io/dockerconfigjson" => require(&[".dockerconfigjson"]),
+        "kubernetes.io/ssh-auth" => require(&["ssh-privatekey"]),
+        "kubernetes.io/basic-auth" if !has("username") && !has("password") => require(&["username", "password"]),
+        "kubernetes.io/service-account-token"
+            if text(&object["metadata"]["annotations"], "kubernetes.io/service-account.name").is_empty() =>
+        {
+            errors.push(FieldError::required(
+                "metadata.annotations[kubernetes.io/service-account.name]",
+                "",
+            ));
+        }
+        _ => {}
     }
 }
 
@@ -347,11 +370,23 @@ pub(super) fn event(object: &Value, strict: bool, errors: &mut Vec<FieldError>) 
 pub(super) fn disruption_budget(object: &Value, errors: &mut Vec<FieldError>) {
     let spec = &object["spec"];
     if spec.get("minAvailable").is_some() && spec.get("maxUnavailable").is_some() {
-        errors.push(FieldError::invalid(
-            "spec",
-            spec.clone(),
-            "minAvailable and maxUnavailable cannot be both set",
-        ));
+        // The internal type of the server has no JSON names.
+        let part = |name: &str| spec.get(name).unwrap_or(&Value::Null);
+        let shown = format!(
+            "{{\"MinAvailable\":{},\"Selector\":{},\"MaxUnavailable\":{},\"UnhealthyPodEvictionPolicy\":{}}}",
+            part("minAvailable"),
+            part("selector"),
+            part("maxUnavailable"),
+            part("unhealthyPodEvictionPolicy"),
+        );
+        errors.push(
+            FieldError::invalid(
+                "spec",
+                Value::Null,
+                "minAvailable and maxUnavailable cannot be both set",
+            )
+            .showing(shown),
+        );
     }
     for name in ["minAvailable", "maxUnavailable"] {
         let field = format!("spec.{name}");
@@ -391,10 +426,19 @@ pub(super) fn autoscaler(object: &Value, errors: &mut Vec<FieldError>) {
             "must be greater than or equal to `minReplicas`",
         ));
     }
+    let target = &spec["scaleTargetRef"];
     for name in ["kind", "name"] {
-        if text(&spec["scaleTargetRef"], name).is_empty() {
+        if text(target, name).is_empty() {
             errors.push(FieldError::required(format!("spec.scaleTargetRef.{name}"), ""));
         }
+    }
+    let version = text(target, "apiVersion");
+    if !version.contains('/') {
+        errors.push(FieldError::invalid(
+            "spec.scaleTargetRef.apiVersion",
+            version,
+            "apiVersion must specify API group",
+        ));
     }
 }
 

@@ -179,8 +179,10 @@ fn bare(object: &Value) -> Value {
     object
 }
 
-/// Notes in `new` what a write other than an apply has changed. `old` is none for a new object. What the writer says about
-/// `managedFields` itself is honoured: an empty list resets them.
+/// Notes in `new` what a write other than an apply has changed; to be called with the defaults in and before
+/// [`Rules::prepare`](crate::schema::Rules::prepare). `old` is none for a new object. An object without a record does not
+/// get one by this, unless it is new. What the writer says about `managedFields` itself is honoured: an empty list resets
+/// them.
 pub fn track(old: Option<&Value>, new: &mut Value, node: &Node, manager: &Manager<'_>) {
     let given = new
         .pointer("/metadata/managedFields")
@@ -191,6 +193,11 @@ pub fn track(old: Option<&Value>, new: &mut Value, node: &Node, manager: &Manage
         (Some(_), true) if !entries(new).is_empty() => entries(new),
         _ => old.map(entries).unwrap_or_default(),
     };
+    // An object of which nothing is recorded stays so until something is applied to it.
+    if managers.is_empty() && old.is_some() {
+        *new = bare(new);
+        return;
+    }
     let after = bare(new);
     let before = old.map_or_else(|| blank(&after["apiVersion"], &after["kind"], node), bare);
     let found = differences(&before, &after, node, manager.ignored);
@@ -393,7 +400,7 @@ fn fits(value: &Value, node: Option<&Node>, place: &str, complaints: &mut Vec<St
             text
         } else {
             format!("{place}: {text}")
-        })
+        });
     };
     match value {
         Value::Object(map) => {

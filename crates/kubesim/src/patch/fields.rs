@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::schema::Node;
-use crate::schema::node::{ListType, Types};
+use crate::schema::node::{ListType, Types, Zero};
 
 /// A set of paths: what is owned here, and further in. The keys are path elements as `fieldsV1` spells them: `f:name`,
 /// `k:{"name":"x"}`, `v:"x"`.
@@ -182,7 +182,16 @@ pub(crate) fn element(item: &Value, node: &Node) -> Option<String> {
         ListType::Map(keys) => {
             let mut found = Map::new();
             for key in keys {
-                let default = || node.item()?.properties.get(key)?.default.clone();
+                // A key that is always written is empty where nothing was said.
+                let default = || {
+                    let field = node.item()?.properties.get(key)?;
+                    let empty = || match (field.zero, field.types) {
+                        (Zero::Written, Types::STRING) => Some(Value::from("")),
+                        (Zero::Written, Types::INTEGER) => Some(Value::from(0)),
+                        _ => None,
+                    };
+                    field.default.clone().or_else(empty)
+                };
                 if let Some(value) = item.get(key).cloned().or_else(default) {
                     found.insert(key.clone(), value);
                 }

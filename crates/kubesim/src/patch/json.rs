@@ -13,14 +13,14 @@ use crate::schema::{bad_request, errors::unprocessable};
 pub fn json(object: &mut Value, patch: &Value) -> Result<(), Status> {
     let Some(operations) = patch.as_array() else {
         return Err(bad_request(format!(
-            "json: cannot unmarshal {} into Go value of type jsonpatch.Patch",
-            kind(patch)
+            "error decoding patch: json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp",
+            super::kind(patch)
         )));
     };
     if let Some(other) = operations.iter().find(|operation| !operation.is_object()) {
         return Err(bad_request(format!(
-            "json: cannot unmarshal {} into Go value of type jsonpatch.Operation",
-            kind(other)
+            "error decoding patch: json: cannot unmarshal {} into Go value of type handlers.jsonPatchOp",
+            super::kind(other)
         )));
     }
     if operations.len() > 10_000 {
@@ -40,17 +40,6 @@ pub fn json(object: &mut Value, patch: &Value) -> Result<(), Status> {
     }
     *object = patched;
     Ok(())
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
 }
 
 /// One operation; none where it does not apply.

@@ -10,8 +10,15 @@ use crate::schema::bad_request;
 /// # Errors
 /// 400 where the patch is not an object.
 pub fn merge(object: &mut Value, patch: &Value) -> Result<(), Status> {
-    if !patch.is_object() {
-        return Err(bad_request("Invalid JSON Patch"));
+    match patch {
+        Value::Object(_) => {}
+        Value::Null => return Err(bad_request("Invalid JSON Patch")),
+        other => {
+            return Err(bad_request(format!(
+                "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+                super::kind(other)
+            )));
+        }
     }
     apply(object, patch);
     Ok(())

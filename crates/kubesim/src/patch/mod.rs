@@ -23,3 +23,15 @@ use crate::schema::{FieldError, invalid};
 pub fn undecodable(patched: &Value, why: &str) -> Status {
     invalid("", "", "", &[FieldError::invalid("patch", patched.to_string(), why)])
 }
+
+/// The kind of a JSON value as Go's decoder names it.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}

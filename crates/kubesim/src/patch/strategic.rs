@@ -19,13 +19,7 @@ pub fn strategic(object: &mut Value, patch: &Value, node: &Node) -> Result<(), S
     let Value::Object(changes) = patch else {
         return Err(bad_request(format!(
             "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
-            match patch {
-                Value::Array(_) => "array",
-                Value::String(_) => "string",
-                Value::Number(_) => "number",
-                Value::Bool(_) => "bool",
-                _ => "null",
-            }
+            super::kind(patch)
         )));
     };
     let Value::Object(map) = object else {
@@ -117,8 +111,28 @@ fn unknown_directive(directive: &Value, patch: &Map<String, Value>) -> Status {
     let word = directive.as_str().map_or_else(|| directive.to_string(), str::to_owned);
     internal(format!(
         "unknown patch type: {word} in map: {}",
-        Value::Object(patch.clone())
+        printed(&Value::Object(patch.clone()))
     ))
+}
+
+/// A value as Go prints it.
+fn printed(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            let parts: Vec<String> = items.iter().map(printed).collect();
+            format!("[{}]", parts.join(" "))
+        }
+        Value::Object(map) => {
+            let parts: Vec<String> = map
+                .iter()
+                .map(|(name, value)| format!("{name}:{}", printed(value)))
+                .collect();
+            format!("map[{}]", parts.join(" "))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// What of a patch stays where there is nothing to merge it with: no directives, and no nulls.
@@ -163,9 +177,12 @@ fn retain_keys(original: &mut Map<String, Value>, patch: &Map<String, Value>) ->
 }
 
 fn key_of(item: &Value, key: &str) -> Result<Value, Status> {
-    item.get(key)
-        .cloned()
-        .ok_or_else(|| internal(format!("map: {item} does not contain declared merge key: {key}")))
+    item.get(key).cloned().ok_or_else(|| {
+        internal(format!(
+            "map: {} does not contain declared merge key: {key}",
+            printed(item)
+        ))
+    })
 }
 
 fn merge_list(original: Vec<Value>, patch: &[Value], node: &Node, name: &str) -> Result<Vec<Value>, Status> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::errors::{FieldError, cannot_be_handled, invalid};
+use super::errors::{Complaint, FieldError, cannot_be_handled, invalid};
 use super::node::{Compiler, Node, Types, summarise};
 use super::structural::{self, Step, path};
 use super::table::{Column, columns_of};
@@ -315,36 +315,46 @@ impl CrdVersion {
     }
 
     fn check_count(object: &Value, place: &str, errors: &mut Vec<FieldError>) {
-        let pointer = place.replace('.', "/");
-        match object.pointer(&pointer) {
-            None => {}
-            Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {
-                let count = number.as_i64().unwrap_or(i64::MAX);
-                if count < 0 {
-                    errors.push(FieldError::invalid(place, count, "should be a non-negative integer"));
-                } else if count > i64::from(i32::MAX) {
-                    errors.push(FieldError::invalid(
-                        place,
-                        count,
-                        "should be less than or equal to 2147483647",
-                    ));
+        let mut found = object;
+        let wrong = |found: &Value, expected: &str| {
+            let (shown, kind) = match found {
+                Value::String(text) => (text.clone(), "string"),
+                Value::Bool(flag) => (flag.to_string(), "bool"),
+                Value::Array(_) => (found.to_string(), "[]interface {}"),
+                Value::Object(_) => (found.to_string(), "map[string]interface {}"),
+                Value::Number(number) if number.is_f64() => (found.to_string(), "float64"),
+                Value::Number(_) => (found.to_string(), "int64"),
+                Value::Null => ("<nil>".to_owned(), "<nil>"),
+            };
+            let detail = format!("{place} accessor error: {shown} is of the type {kind}, expected {expected}");
+            FieldError::invalid(place, 0, detail)
+        };
+        for name in place.trim_start_matches('.').split('.') {
+            match found {
+                Value::Object(map) => match map.get(name) {
+                    Some(value) => found = value,
+                    None => return,
+                },
+                Value::Null => return,
+                other => {
+                    errors.push(wrong(other, "map[string]interface{}"));
+                    return;
                 }
             }
-            Some(other) => {
-                let (shown, found) = match other {
-                    Value::String(text) => (text.clone(), "string"),
-                    Value::Bool(flag) => (flag.to_string(), "bool"),
-                    Value::Array(_) => (other.to_string(), "[]interface {}"),
-                    Value::Object(_) => (other.to_string(), "map[string]interface {}"),
-                    Value::Number(_) => (other.to_string(), "float64"),
-                    Value::Null => ("<nil>".to_owned(), "<nil>"),
-                };
-                errors.push(FieldError::invalid(
-                    place,
-                    0,
-                    format!("{place} accessor error: {shown} is of the type {found}, expected int64"),
-                ));
-            }
+        }
+        match found.as_i64().or_else(|| found.is_u64().then_some(i64::MAX)) {
+            None => errors.push(wrong(found, "int64")),
+            Some(..0) => errors.push(FieldError::invalid(
+                place,
+                found.clone(),
+                "should be a non-negative integer",
+            )),
+            Some(0..=0x7fff_ffff) => {}
+            Some(_) => errors.push(FieldError::invalid(
+                place,
+                found.clone(),
+                "should be less than or equal to 2147483647",
+            )),
         }
     }
 
@@ -407,6 +417,7 @@ impl Rules for CrdVersion {
             validate_embedded(object, &self.node, &mut Vec::new(), &mut errors);
         }
         errors.extend(check_keyed_lists(object, &self.node));
+        rules_skipped(&mut errors);
         errors
     }
 
@@ -432,6 +443,7 @@ impl Rules for CrdVersion {
         if !lists.is_empty() && check_keyed_lists(old, &self.node).is_empty() {
             errors.extend(lists);
         }
+        rules_skipped(&mut errors);
         errors
     }
 
@@ -445,6 +457,29 @@ impl Rules for CrdVersion {
 
     fn columns(&self) -> &[Column] {
         &self.columns
+    }
+}
+
+/// The server does not come to its rules in the Common Expression Language where the object is not of the right form, and
+/// says so, whether there are any or not.
+fn rules_skipped(errors: &mut Vec<FieldError>) {
+    let blocking = errors.iter().any(|error| {
+        matches!(
+            error.complaint,
+            Complaint::NotSupported
+                | Complaint::Required
+                | Complaint::TooLong
+                | Complaint::TooMany
+                | Complaint::TypeInvalid
+        )
+    });
+    if blocking {
+        errors.push(FieldError::invalid(
+            "<nil>",
+            Value::Null,
+            "some validation rules were not checked because the object was invalid; correct the existing errors to complete \
+             validation",
+        ));
     }
 }
 

@@ -5,6 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::errors::quoted;
+use super::formats::Format;
 use super::node::{Additional, Node, Types, Zero};
 use super::structural::{Step, path};
 
@@ -16,6 +17,7 @@ pub(crate) fn decode(value: &mut Value, node: &Node, name: &str) -> Result<Vec<S
     let mut run = Run {
         unknown: Vec::new(),
         error: None,
+        stored: false,
     };
     run.value(value, node, name, &mut Vec::new());
     match run.error {
@@ -24,9 +26,21 @@ pub(crate) fn decode(value: &mut Value, node: &Node, name: &str) -> Result<Vec<S
     }
 }
 
+/// What storing an object and reading it again does beyond decoding: the storage's encoding does not tell an empty list
+/// from none.
+pub(crate) fn settle(value: &mut Value, node: &Node, name: &str) {
+    let mut run = Run {
+        unknown: Vec::new(),
+        error: None,
+        stored: true,
+    };
+    run.value(value, node, name, &mut Vec::new());
+}
+
 struct Run {
     unknown: Vec<String>,
     error: Option<String>,
+    stored: bool,
 }
 
 impl Run {
@@ -90,6 +104,12 @@ impl Run {
                 }
                 Some("Time") => self.time(text, false),
                 Some("MicroTime") => self.time(text, true),
+                _ if node.format == Some(Format::Byte) => {
+                    if let Some(place) = bad_base64(text) {
+                        self.error
+                            .get_or_insert_with(|| format!("illegal base64 data at input byte {place}"));
+                    }
+                }
                 _ if types.has(Types::STRING) => {}
                 _ if types.is_any() => {}
                 _ => self.fail("string", owner, steps, node),
@@ -108,7 +128,7 @@ impl Run {
                 } else if types.has(Types::INTEGER) {
                     let fits = match number.as_i64() {
                         Some(number) => {
-                            node.format != Some(super::formats::Format::Int32) && !node.is_int_or_string()
+                            node.format != Some(Format::Int32) && !node.is_int_or_string()
                                 || i32::try_from(number).is_ok()
                         }
                         None => false,
@@ -209,8 +229,9 @@ impl Run {
                         Zero::Dropped if is_zero(value) => {
                             map.remove(name);
                         }
-                        // The storage's encoding does not tell an empty list from none.
-                        Zero::Written if value.as_array().is_some_and(Vec::is_empty) => *value = Value::Null,
+                        Zero::Written if self.stored && value.as_array().is_some_and(Vec::is_empty) => {
+                            *value = Value::Null;
+                        }
                         _ => {}
                     }
                 }
@@ -237,6 +258,27 @@ fn is_plain(value: &Value, node: &Node) -> bool {
         }
         Value::Bool(_) => node.types == Types::BOOLEAN,
         _ => false,
+    }
+}
+
+/// Where a text stops being base64, as Go counts.
+fn bad_base64(text: &str) -> Option<usize> {
+    let clean: Vec<(usize, u8)> = text
+        .bytes()
+        .enumerate()
+        .filter(|(_, byte)| !matches!(byte, b'\r' | b'\n'))
+        .collect();
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let padding = clean
+        .iter()
+        .position(|(_, byte)| !is_digit(*byte))
+        .unwrap_or(clean.len());
+    match (padding % 4, clean.len() - padding) {
+        (0, 0) => None,
+        (2, 2) if clean[padding..].iter().all(|(_, byte)| *byte == b'=') => None,
+        (3, 1) if clean[padding].1 == b'=' => None,
+        (_, 0) => Some(text.len()),
+        _ => Some(clean[padding].0),
     }
 }
 
@@ -276,7 +318,7 @@ fn go_type(node: &Node) -> String {
         },
         Types::STRING => "string".to_owned(),
         Types::INTEGER => match node.format {
-            Some(super::formats::Format::Int32) => "int32".to_owned(),
+            Some(Format::Int32) => "int32".to_owned(),
             _ => "int64".to_owned(),
         },
         Types::NUMBER => "float64".to_owned(),

@@ -75,6 +75,8 @@ pub struct FieldError {
     pub value: Value,
     /// What is wrong with it; may be empty.
     pub detail: String,
+    /// The value as the message shows it, where that is not its JSON.
+    pub shown: Option<String>,
 }
 
 impl FieldError {
@@ -84,7 +86,20 @@ impl FieldError {
             field: field.into(),
             value,
             detail: detail.into(),
+            shown: None,
         }
+    }
+
+    /// The same with the value shown so.
+    #[must_use]
+    pub(crate) fn showing(mut self, shown: String) -> Self {
+        self.shown = Some(shown);
+        self
+    }
+
+    /// There is no such thing.
+    pub fn not_found(field: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self::new(Complaint::NotFound, field, value.into(), "")
     }
 
     /// The field must be there.
@@ -155,7 +170,10 @@ impl FieldError {
         let mut text = self.complaint.words().to_owned();
         if self.complaint.shows_value() {
             text.push_str(": ");
-            text.push_str(&shown(&self.value));
+            match &self.shown {
+                Some(given) => text.push_str(given),
+                None => text.push_str(&shown(&self.value)),
+            }
         }
         if !self.detail.is_empty() {
             text.push_str(": ");

@@ -156,6 +156,8 @@ pub struct Node {
     pub(crate) patch: PatchStrategy,
     pub(crate) limits: Option<Box<Limits>>,
     pub(crate) logic: Option<Box<Logic>>,
+    /// The alternatives say nothing that the type does not say: they matter for the complaint only.
+    pub(crate) logic_repeats: bool,
     /// The Go type behind a built-in type, as `v1.PodSpec`: decoding errors name it.
     pub(crate) go: Option<Arc<str>>,
     /// What an empty value of a built-in type's field becomes.
@@ -347,11 +349,12 @@ impl<'a> Compiler<'a> {
             not: schema.get("not").map(|not| self.compile(not)).transpose()?,
         };
         // `anyOf: [{type: integer}, {type: string}]` beside int-or-string says the same once more.
-        let says_nothing = logic.all.is_empty()
+        node.logic_repeats = logic.all.is_empty()
             && logic.one.is_empty()
             && logic.not.is_none()
-            && (logic.any.is_empty() || (node.is_int_or_string() && is_int_or_string_list(&logic.any)));
-        if !says_nothing {
+            && node.is_int_or_string()
+            && is_int_or_string_list(&logic.any);
+        if !(logic.all.is_empty() && logic.one.is_empty() && logic.any.is_empty() && logic.not.is_none()) {
             node.logic = Some(Box::new(logic));
         }
         summarise(&mut node);

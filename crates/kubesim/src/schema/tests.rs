@@ -63,7 +63,10 @@ fn complaints(spec: &Value, value: &Value) -> Vec<String> {
     let mut object = thing(value);
     version.decode(&mut object).expect("it decodes");
     version.default(&mut object);
-    version.validate(&object).iter().map(ToString::to_string).collect()
+    let complaints = version.validate(&object);
+    // What always comes last where the form is wrong.
+    let about_rules = |text: &String| !text.contains("some validation rules were not checked");
+    complaints.iter().map(ToString::to_string).filter(about_rules).collect()
 }
 
 #[test]
@@ -97,7 +100,8 @@ fn a_value_of_the_wrong_type_is_refused_in_the_servers_words() {
         status.message,
         "Rollout.argoproj.io \"x\" is invalid: [spec.replicas: Invalid value: \"string\": spec.replicas in body must be of \
          type integer: \"string\", .spec.replicas: Invalid value: 0: .spec.replicas accessor error: three is of the type \
-         string, expected int64]"
+         string, expected int64, <nil>: Invalid value: null: some validation rules were not checked because the object was \
+         invalid; correct the existing errors to complete validation]"
     );
     assert_eq!(status.details["causes"][0]["reason"], "FieldValueTypeInvalid");
     assert_eq!(status.details["causes"][0]["field"], "spec.replicas");
@@ -217,6 +221,8 @@ fn every_keyword_of_a_schema_complains_in_the_servers_words() {
             json!({"name": "abc", "port": true}),
             vec![
                 "spec.port: Invalid value: \"boolean\": spec.port in body must be of type integer,string: \"boolean\"",
+                "<nil>: Invalid value: \"\": \"spec.port\" must validate at least one schema (anyOf)",
+                "spec.port: Invalid value: \"boolean\": spec.port in body must be of type integer: \"boolean\"",
             ],
         ),
         (

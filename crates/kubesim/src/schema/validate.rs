@@ -70,7 +70,9 @@ impl<'a> Run<'a> {
         let before = self.errors.len();
         self.check_type(value, node);
         if !value.is_null() {
-            if let Some(logic) = &node.logic {
+            if let Some(logic) = &node.logic
+                && !(node.logic_repeats && self.errors.len() == before)
+            {
                 self.check_logic(value, old, logic);
             }
             match value {
@@ -131,7 +133,7 @@ impl<'a> Run<'a> {
             // The server then speaks of the format instead of the type.
             Some(format) if !matches!(value, Value::String(_) | Value::Array(_)) => {
                 let found = match value {
-                    Value::Number(number) if number.is_f64() => "double",
+                    Value::Number(number) if number.is_f64() => "float64",
                     Value::Number(_) => "int64",
                     _ => "",
                 };
@@ -183,12 +185,18 @@ impl<'a> Run<'a> {
             let (fits, kind) = match format {
                 super::formats::Format::Int32 => (
                     value.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
-                        || value
-                            .as_f64()
-                            .is_some_and(|number| value.is_f64() && number.abs() <= f64::from(i32::MAX)),
+                        || value.as_f64().is_some_and(|number| {
+                            value.is_f64() && number.fract() == 0.0 && number.abs() <= f64::from(i32::MAX)
+                        }),
                     "integer",
                 ),
-                super::formats::Format::Int64 => (value.as_i64().is_some() || value.is_f64(), "integer"),
+                super::formats::Format::Int64 => (
+                    value.as_i64().is_some()
+                        || value
+                            .as_f64()
+                            .is_some_and(|number| value.is_f64() && number.fract() == 0.0),
+                    "integer",
+                ),
                 _ => (true, "number"),
             };
             if !fits {
