@@ -4,6 +4,7 @@
 //! (`examples/builtin_schemas.rs`); defaults and validations are the commonest ones, in the real server's words.
 
 mod apps;
+mod cells;
 mod columns;
 mod defaults;
 mod pods;

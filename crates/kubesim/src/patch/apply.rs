@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::fields::{Comparison, Fields, Shape, compare, element, fields_of, is_named, shape};
+use super::fits::fits;
 use crate::Status;
-use crate::schema::node::{Additional, ListType, Types};
 use crate::schema::{Node, bad_request, decode};
 
 /// What a write says of itself for the sake of `managedFields`.
@@ -390,110 +390,6 @@ fn conflict(mut list: Vec<(String, Vec<String>)>) -> Status {
         message,
         details: json!({"causes": causes}),
     }
-}
-
-/// What of a configuration does not fit the schema.
-fn fits(value: &Value, node: Option<&Node>, place: &str, complaints: &mut Vec<String>) {
-    let Some(node) = node else { return };
-    let mut add = |text: String| {
-        complaints.push(if place.is_empty() {
-            text
-        } else {
-            format!("{place}: {text}")
-        });
-    };
-    match value {
-        Value::Object(map) => {
-            if node.types.is_any() || node.types == Types::OBJECT {
-                for (name, value) in map {
-                    let place = format!("{place}.{name}");
-                    match node.child(name) {
-                        Some(child) => fits(value, Some(child), &place, complaints),
-                        None => {
-                            let open = node.preserve_unknown
-                                || node.types.is_any()
-                                || matches!(node.additional, Additional::Any)
-                                || (node.properties.is_empty() && node.go.is_none());
-                            if !open {
-                                complaints.push(format!("{place}: field not declared in schema"));
-                            }
-                        }
-                    }
-                }
-            } else {
-                add(wrong_type(node, value));
-            }
-        }
-        Value::Array(items) => {
-            if !(node.types.is_any() || node.types == Types::ARRAY) {
-                add(wrong_type(node, value));
-                return;
-            }
-            let mut seen: Vec<String> = Vec::new();
-            for (index, item) in items.iter().enumerate() {
-                let key = if node.list == ListType::Atomic {
-                    format!("i:{index}")
-                } else {
-                    match element(item, node) {
-                        Some(key) => key,
-                        None => {
-                            let keys = match &node.list {
-                                ListType::Map(keys) => keys.clone(),
-                                _ => Vec::new(),
-                            };
-                            complaints.push(format!(
-                                "{place}: element {index}: associative list with keys has an element that omits all key \
-                                 fields {keys:?} (and doesn't have default values for any key fields)"
-                            ));
-                            return;
-                        }
-                    }
-                };
-                if seen.contains(&key) {
-                    let shown = Fields {
-                        own: false,
-                        inner: [(key.clone(), Fields::leaf())].into(),
-                    };
-                    complaints.push(format!("{place}: duplicate entries for key {}", shown.paths().join("")));
-                }
-                let place = format!("{place}[{index}]");
-                fits(item, node.item(), &place, complaints);
-                seen.push(key);
-            }
-        }
-        Value::Null => {}
-        scalar => {
-            let good = node.types.is_any()
-                || match scalar {
-                    Value::String(_) => node.types.has(Types::STRING),
-                    Value::Bool(_) => node.types.has(Types::BOOLEAN),
-                    _ => node.types.has(Types::INTEGER) || node.types.has(Types::NUMBER),
-                };
-            if !good {
-                add(wrong_type(node, value));
-            }
-        }
-    }
-}
-
-fn wrong_type(node: &Node, value: &Value) -> String {
-    let expected = match node.types {
-        Types::OBJECT => "map",
-        Types::ARRAY => "list",
-        Types::STRING => "string",
-        Types::BOOLEAN => "boolean",
-        Types::INT_OR_STRING => "any scalar",
-        _ => {
-            let found = match value {
-                Value::String(_) => "string",
-                Value::Bool(_) => "bool",
-                Value::Array(_) => "[]interface {}",
-                _ => "map[string]interface {}",
-            };
-            return format!("expected numeric (int or float), got {found}");
-        }
-    };
-    format!("expected {expected}, got {value}")
 }
 
 /// The live object with the configuration laid over it.

@@ -2,6 +2,7 @@
 
 mod apply;
 mod fields;
+mod fits;
 mod json;
 mod merge;
 mod strategic;
