@@ -428,10 +428,12 @@ impl Engine {
     }
 
     fn follow_kubelet(&mut self, name: &Name, before: Option<&Value>, after: Option<&Value>, user: &str) {
+        if let Some(before) = before
+            && after.is_none_or(|after| uid(after) != uid(before))
+        {
+            self.runs.remove(uid(before));
+        }
         let Some(pod) = after else {
-            if let Some(pod) = before {
-                self.runs.remove(uid(pod));
-            }
             return;
         };
         if text(&pod["spec"]["nodeName"]).is_empty() && !is_deleted(pod) {
