@@ -204,7 +204,24 @@ impl Normaliser {
         self.text(text)
     }
 
+    /// Messages quote objects: in the order of Go's fields there, sorted elsewhere, and with times and versions in them.
+    fn quoted_json(&mut self, text: &str) -> String {
+        let Some((start, end, mut value, is_escaped)) = embedded(text) else {
+            return text.to_owned();
+        };
+        drop_managed_fields(&mut value);
+        self.value(&mut value, "", "");
+        let shown = value.to_string();
+        let shown = if is_escaped {
+            shown.replace('\\', "\\\\").replace('"', "\\\"")
+        } else {
+            shown
+        };
+        format!("{}{shown}{}", &text[..start], self.quoted_json(&text[end..]))
+    }
+
     fn text(&mut self, text: &str) -> String {
+        let text = self.quoted_json(text);
         let mut text = text.replace(&self.namespace, NAMESPACE);
         for (name, placeholder) in &self.generated {
             if text.contains(name) {
@@ -242,6 +259,46 @@ impl Normaliser {
         }
         text
     }
+}
+
+/// The first JSON object or list of objects in a text, and where it ends. Inside quotes it is escaped once more.
+fn embedded(text: &str) -> Option<(usize, usize, Value, bool)> {
+    for (start, _) in text.match_indices(['{', '[']) {
+        let rest = &text[start..];
+        if !rest.starts_with("{\"") && !rest.starts_with("[{\"") && !rest.starts_with("{\\\"") {
+            continue;
+        }
+        let is_escaped = rest.starts_with("{\\\"");
+        let plain = if is_escaped {
+            // Up to the quote that is not escaped.
+            let mut end = rest.len();
+            let bytes = rest.as_bytes();
+            let mut at = 0;
+            while at < bytes.len() {
+                match bytes[at] {
+                    b'\\' => at += 1,
+                    b'"' => {
+                        end = at;
+                        break;
+                    }
+                    _ => {}
+                }
+                at += 1;
+            }
+            serde_json::from_str::<String>(&format!("\"{}\"", &rest[..end]))
+                .ok()
+                .map(|plain| (plain, end))
+        } else {
+            Some((rest.to_owned(), 0))
+        };
+        let Some((plain, end)) = plain else { continue };
+        let mut stream = serde_json::Deserializer::from_str(&plain).into_iter::<Value>();
+        if let Some(Ok(value)) = stream.next() {
+            let length = if is_escaped { end } else { stream.byte_offset() };
+            return Some((start, start + length, value, is_escaped));
+        }
+    }
+    None
 }
 
 /// The place of a text in the order of first appearance, from 1.
@@ -390,6 +447,16 @@ mod tests {
         assert_eq!(body["metadata"]["resourceVersion"], "<version of the list>");
         assert_eq!(body["items"][0]["metadata"]["resourceVersion"], "<version:1>");
         assert_eq!(body["items"][0]["metadata"]["name"], "x-<suffix:1>");
+    }
+
+    #[test]
+    fn objects_quoted_in_messages_are_made_comparable_too() {
+        let mut normaliser = Normaliser::new("c-1");
+        let quoted = r#"x: [{"name":"b","kind":"a"}]: strict: "{\"metadata\":{\"uid\":\"0a8d1d2c-aaaa-bbbb-cccc-0123456789ab\",\"creationTimestamp\":\"2026-01-02T03:04:05Z\"},\"a\":1}": end"#;
+        assert_eq!(
+            normaliser.text(quoted),
+            r#"x: [{"kind":"a","name":"b"}]: strict: "{\"a\":1,\"metadata\":{\"creationTimestamp\":\"<time>\",\"uid\":\"<uid:1>\"}}": end"#
+        );
     }
 
     #[test]

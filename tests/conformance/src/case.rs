@@ -109,9 +109,13 @@ impl Step {
         self
     }
 
-    /// Whether the answer is a stream of events.
+    /// Whether the answer is a stream of events. Any value but a plain no means yes to the real server.
     pub fn is_watch(&self) -> bool {
-        self.method == "GET" && ["watch=true", "watch=1"].iter().any(|w| self.path.contains(w))
+        let asked = |query: &str| {
+            let value = query.split('&').find_map(|pair| pair.strip_prefix("watch="));
+            value.is_some_and(|value| !matches!(value, "false" | "0"))
+        };
+        self.method == "GET" && self.path.split_once('?').is_some_and(|(_, query)| asked(query))
     }
 
     /// Shown to people.

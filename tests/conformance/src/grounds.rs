@@ -89,6 +89,7 @@ impl Simulated {
         runtime.block_on(async {
             let cluster = Cluster::new(serin_kubesim::Options {
                 record: false,
+                managed_fields: true,
                 ..serin_kubesim::Options::default()
             });
             for crd in &self.definitions {

@@ -167,11 +167,22 @@ fn live(
         anyhow::ensure!(is_whole, "recording needs all cases: leave the words out");
         recorded::write(cases, &answers)?;
     }
+    let mut outcomes = Vec::new();
+    if !record {
+        // What was recorded is what the real server says, or the test without a control plane proves nothing.
+        let kept = outcome(cases, &answers, &recorded::read(cases)?, &[], false);
+        if !kept.is_good() {
+            println!("answers/ (here called simulated) is not what the real server says now: record again");
+            print!("{}", kept.report(most));
+        }
+        println!("recorded: {}", kept.summary());
+        outcomes.push(kept);
+    }
     let simulated = Simulated::new()?.play(cases)?;
     let compared = outcome(cases, &answers, &simulated, &compare::listed()?, is_whole);
     print!("{}", compared.report(most));
     println!("generated: {}", compared.summary());
-    let mut outcomes = vec![compared];
+    outcomes.push(compared);
     if sequences > 0 {
         outcomes.push(sequences_of(real, seed, sequences, most)?);
     }
