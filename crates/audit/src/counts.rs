@@ -114,6 +114,9 @@ fn best_approximation(facts: &Facts<'_>, weight: i32) -> (i32, i32) {
 
 /// Whether enough of `desired` pods are available: all, or what replicaProgressThreshold asks for (compat 2.4).
 pub(crate) fn is_enough(facts: &Facts<'_>, available: i32, desired: i32) -> bool {
+    if available >= desired {
+        return true;
+    }
     let threshold = facts.canary.and_then(|c| c.replica_progress_threshold.as_ref());
     match threshold {
         // A negative value is ignored (compat H11).
@@ -121,7 +124,7 @@ pub(crate) fn is_enough(facts: &Facts<'_>, available: i32, desired: i32) -> bool
             desired <= 0 || i64::from(available) * 100 >= i64::from(t.value) * i64::from(desired)
         }
         Some(t) if t.value >= 0 && t.kind == "Pods" => available >= t.value,
-        _ => available >= desired,
+        _ => false,
     }
 }
 
@@ -134,6 +137,13 @@ pub(crate) fn at_desired(facts: &Facts<'_>, index: usize) -> Result<(), String> 
     }
     if facts.has_router() {
         return Ok(());
+    }
+    // The split of pods is the split of traffic: too many are as wrong as too few.
+    if let Some(rs) = facts.new_replicas().filter(|rs| rs.wanted > canary) {
+        return Err(format!(
+            "the canary ReplicaSet wants {} pods instead of {canary}",
+            rs.wanted
+        ));
     }
     if let Some(rs) = facts.stable_replicas().filter(|rs| rs.wanted != stable) {
         return Err(format!(

@@ -175,6 +175,7 @@ impl<'a> Facts<'a> {
                 deadline: rs.annotations.get(SCALE_DOWN_DEADLINE_ANNOTATION).cloned(),
             };
             self.replica_sets.insert(name.to_owned(), facts);
+            self.newest = self.find_newest();
         }
         let Some(facts) = self.replica_sets.get_mut(name) else {
             return;
@@ -188,7 +189,6 @@ impl<'a> Facts<'a> {
         {
             facts.deadline = change.as_str().map(str::to_owned);
         }
-        self.newest = self.find_newest();
     }
 
     fn patch_status(&mut self, patch: &Value) {
@@ -313,12 +313,28 @@ impl<'a> Facts<'a> {
     pub(crate) fn share(&self, counts: impl Fn(&str) -> bool) -> i64 {
         let [canary, stable] = self.selected();
         let (canary, stable) = (counts(canary), counts(stable));
-        let pairs = self.routes.values().flatten();
-        let shares = pairs.map(|(c, s)| {
+        let pairs: Vec<&(i32, i32)> = self.routes.values().flatten().collect();
+        if pairs.is_empty() {
+            return self.recorded_share(counts);
+        }
+        let shares = pairs.into_iter().map(|(c, s)| {
             let part = i64::from(if canary { *c } else { 0 }) + i64::from(if stable { *s } else { 0 });
             fraction(part, i64::from(*c) + i64::from(*s))
         });
         shares.max().unwrap_or(0)
+    }
+
+    /// Without a route that can be read, the weights that were written last say who has traffic.
+    fn recorded_share(&self, counts: impl Fn(&str) -> bool) -> i64 {
+        let Some(weights) = &self.status.canary.weights else {
+            return 0;
+        };
+        let arms = [&weights.canary, &weights.stable];
+        let part = arms.iter().filter(|arm| counts(&arm.pod_template_hash));
+        fraction(
+            part.map(|arm| i64::from(arm.weight)).sum(),
+            arms.iter().map(|arm| i64::from(arm.weight)).sum(),
+        )
     }
 }
 

@@ -61,7 +61,7 @@ fn is_step_without_pods(facts: &Facts<'_>, rs: &Replicas) -> bool {
         let follows_abort = facts.is_aborted() && (facts.is_dynamic() || may_go_after_abort(facts, rs));
         return follows_abort || counts::desired_at(facts, at).0 == 0 || facts.is_reset_due();
     }
-    rs.hash == facts.status.stable_rs && facts.is_dynamic()
+    rs.hash == facts.status.stable_rs && facts.is_dynamic() && !facts.is_promoted()
 }
 
 fn may_go_after_abort(facts: &Facts<'_>, rs: &Replicas) -> bool {

@@ -42,6 +42,9 @@ fn a_weight_step_ends_when_its_pods_are_there() {
         .pods("demo-old", 9, 9)
         .refuses(W4, "wants 9 pods instead of 8", vec![status(to(1))]);
     Scene::plain()
+        .new_pods(3, 3)
+        .refuses(W4, "wants 3 pods instead of 2", vec![status(to(1))]);
+    Scene::plain()
         .third(1, 50)
         .refuses(W4, "1 pods of older revisions are still there", vec![status(to(1))]);
     // Asked for by the same plan, but not there yet.

@@ -46,6 +46,18 @@ fn what_a_service_selects_stays() {
 }
 
 #[test]
+fn without_a_readable_route_the_recorded_weights_say_who_has_traffic() {
+    let recorded = json!({"canary": {"weights": {
+        "canary": {"weight": 20, "podTemplateHash": new()}, "stable": {"weight": 80, "podTemplateHash": OLD}}}});
+    let mut scene = Scene::routed().status(recorded).selects("demo-canary", OLD);
+    scene
+        .world
+        .routes
+        .insert(crate::scene::route(), Err("not found".into()));
+    scene.refuses(W7, "has 20 % of the traffic", vec![scale(&new_name(), 0)]);
+}
+
+#[test]
 fn a_person_may_want_no_pods_at_all() {
     Scene::routed()
         .weights(20, 80)
