@@ -117,7 +117,7 @@ fn within_limits(drained: (Option<Size>, i32), kept: (Option<Size>, i32), most: 
 
 /// The pair (canary, stable) whose share is closest to the weight, out of `replicas` pods or one more if surge allows.
 /// Of equally close ones the first counts; a version with a weight strictly between the ends keeps at least one pod.
-fn approximate(replicas: i32, weight: i32, max_weight: i32, surge: i32) -> (i32, i32) {
+pub(crate) fn approximate(replicas: i32, weight: i32, max_weight: i32, surge: i32) -> (i32, i32) {
     if replicas == 0 {
         return (0, 0);
     }

@@ -124,7 +124,8 @@ fn scale_others(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Draft) -> 
     if running.is_empty() {
         return false;
     }
-    let available: i32 = s.all().map(|rs| rs.available).sum();
+    // Never more than asked for: a ReplicaSet that was just scaled down still counts the pods that are going (write rule W5).
+    let available: i32 = s.all().map(|rs| rs.available.min(rs.replicas)).sum();
     let mut may_go = available - (replicas - s.canary.max_unavailable_count(replicas));
     let mut by_revision = running;
     by_revision.sort_by_key(|rs| std::cmp::Reverse(rs.revision()));

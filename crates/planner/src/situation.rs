@@ -212,11 +212,16 @@ impl<'a> Situation<'a> {
         (!scale.match_traffic_weight).then_some(scale)
     }
 
+    /// The newest revision is to have everything (compat 2.5).
+    fn is_whole(&self) -> bool {
+        self.before.promote_full || self.before.stable_rs.is_empty() || self.is_fully_promoted()
+    }
+
     /// Desired (canary, stable) counts of this pass (compat 2.5).
     pub(crate) fn desired_counts(&self, aborted: bool) -> (i32, i32) {
         let r = self.spec.desired_replicas();
         let m = self.canary.max_weight();
-        let whole = self.before.promote_full || self.before.stable_rs.is_empty() || self.is_fully_promoted();
+        let whole = self.is_whole();
         let scale = if whole { None } else { self.canary_scale(aborted) };
         let weight = if whole {
             m
@@ -273,9 +278,16 @@ impl<'a> Situation<'a> {
         }
     }
 
-    /// `AtDesiredReplicaCounts` (compat 2.4).
+    /// `AtDesiredReplicaCounts` (compat 2.4). Without a router counted are the pods that the weight asks for; upstream takes
+    /// those that a pass may reach, and so passes a step without a canary pod while an older revision still has some.
     pub(crate) fn at_desired_counts(&self, aborted: bool) -> bool {
-        let (canary, stable) = self.desired_counts(aborted);
+        let (canary, stable) = if self.has_router() {
+            self.desired_counts(aborted)
+        } else {
+            let (r, m) = (self.spec.desired_replicas(), self.canary.max_weight());
+            let weight = if self.is_whole() { m } else { self.set_weight(aborted) };
+            replicas::approximate(r, weight, m, self.canary.max_surge_count(r))
+        };
         if self.new.is_some() && !self.meets_threshold(canary) {
             return false;
         }

@@ -36,6 +36,8 @@ pub(crate) struct Ground {
     pub(crate) namespace: String,
     pub(crate) seen: Sequences,
     pub(crate) rollout: Option<Value>,
+    /// What the audit found in the plans so far.
+    pub(crate) findings: Vec<String>,
     version: u64,
     pods_made: u64,
     /// Milliseconds between the pods that one scaling starts.
@@ -61,6 +63,7 @@ impl Ground {
             namespace: scenario.namespace(),
             seen: Sequences::default(),
             rollout: None,
+            findings: Vec::new(),
             version: 0,
             pods_made: 0,
             stagger,

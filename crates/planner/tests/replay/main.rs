@@ -49,6 +49,10 @@ fn settle(ground: &mut Ground, crashes: &mut Option<Crashes>) -> Option<i64> {
     for _ in 0..TOO_MANY {
         let world = ground.world()?;
         let plan = serin_planner::plan(&world, ground.clock());
+        let found = serin_audit::audit(&world, &plan, ground.clock());
+        ground
+            .findings
+            .extend(found.iter().map(|finding| format!("at {} ms: {finding}", ground.now)));
         if plan.is_empty() {
             return plan
                 .wake_at
@@ -219,6 +223,31 @@ fn a_crash_between_any_two_writes_changes_nothing_but_lost_events() {
     assert!(
         failures.is_empty(),
         "{} differences:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}
+
+#[test]
+fn every_plan_of_every_recording_passes_the_audit_capacity_rules_included() {
+    let only = std::env::var("RECORDING").ok();
+    let mut failures = Vec::new();
+    for name in names().unwrap() {
+        if ELSEWHERE.contains(&name.as_str()) || only.as_ref().is_some_and(|only| *only != name) {
+            continue;
+        }
+        let scenario = Scenario::load(&name).unwrap();
+        for (pace, crashes) in [(0, None), (25, None), (0, Some(Crashes(7)))] {
+            let Ok(ground) = std::panic::catch_unwind(|| play(&scenario, pace, crashes)) else {
+                failures.push(format!("{name}, pace {pace}: the replay broke off (see above)"));
+                continue;
+            };
+            failures.extend(ground.findings.iter().map(|f| format!("{name}, pace {pace}, {f}")));
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{} findings:\n{}",
         failures.len(),
         failures.join("\n")
     );
