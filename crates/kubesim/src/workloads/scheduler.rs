@@ -33,7 +33,7 @@ impl Engine {
         for nth in 1..=count {
             let name = format!("node-{nth}");
             let resources = json!({"cpu": "64", "memory": "256Gi", "pods": ROOM.to_string()});
-            let condition = json!({
+            let ready = json!({
                 "type": "Ready",
                 "status": "True",
                 "reason": "KubeletReady",
@@ -44,7 +44,7 @@ impl Engine {
             let status = json!({
                 "capacity": resources,
                 "allocatable": resources,
-                "conditions": [condition],
+                "conditions": [ready],
                 "addresses": [
                     {"type": "InternalIP", "address": node_address(nth)},
                     {"type": "Hostname", "address": name},
@@ -65,12 +65,13 @@ impl Engine {
                 "status": status,
             });
             match self.cluster.create(kubelet::USER, "nodes", node) {
-                // Some servers take the status with the creation, some do not.
-                Ok(node) => {
+                // A status may be taken with the creation, or not.
+                Ok(node) if condition(&node, "Ready").is_none() => {
                     if let Err(refused) = self.write_status(kubelet::USER, "nodes", &node, status) {
                         tracing::debug!(%refused, name, "A node's status was refused.");
                     }
                 }
+                Ok(_) => {}
                 Err(refused) => tracing::debug!(%refused, name, "A node was refused."),
             }
         }

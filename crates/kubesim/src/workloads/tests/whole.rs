@@ -87,3 +87,33 @@ async fn the_whole_chain_takes_some_ten_milliseconds() {
     let took = stage.until("an endpoint", ready).await;
     assert!((8..60).contains(&took.as_millis()), "{took:?}\n{}", stage.told());
 }
+
+#[tokio::test(start_paused = true)]
+async fn statuses_are_written_as_the_api_server_would_store_them() {
+    let stage = Stage::new(ByImage);
+    stage.create("services", service("web", "web"));
+    stage.create("deployments", deployment("web", 3, "1"));
+    stage.create("jobs", job("sum", "done", json!({"completions": 4, "parallelism": 2})));
+    stage.create("jobs", job("sum-fails", "crash", json!({"backoffLimit": 1})));
+    for image in ["crash", "missing", "bad"] {
+        let mut set = replicaset(image, 1, image);
+        set["spec"]["template"]["spec"]["initContainers"] = json!([{"name": "first", "image": "web:1"}]);
+        stage.create("replicasets", set);
+    }
+    let mut compared = 0;
+    for step in 0..60 {
+        // Many moments at the start, later few.
+        stage.at(0.002 * f64::from(step * step)).await;
+        for resource in ["pods", "replicasets", "deployments", "jobs", "nodes"] {
+            for object in stage.cluster.list(resource) {
+                let same = stage
+                    .cluster
+                    .update("user", resource, Some("status"), (*object).clone())
+                    .unwrap();
+                assert_eq!(same["status"], object["status"], "{resource}");
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 500, "{compared}");
+}
