@@ -10,6 +10,7 @@ mod cache;
 mod deployment;
 mod endpoints;
 mod engine;
+mod follow;
 mod garbage;
 mod job;
 mod kubelet;
@@ -20,6 +21,7 @@ mod revisions;
 mod scheduler;
 #[cfg(test)]
 mod tests;
+mod writes;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,6 +1,6 @@
 //! The scheduler and the nodes: pods go to the node with the fewest pods that has room for them.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value, json};
 
@@ -142,7 +142,7 @@ impl Engine {
     /// The node with the fewest pods among those that take this one; the first by name of equal ones.
     fn best_node(&self, pod: &Value) -> Option<String> {
         let selector = pod["spec"]["nodeSelector"].as_object();
-        let load = |node: &str| self.cache.bound.get(node).map_or(0, |pods| pods.len());
+        let load = |node: &str| self.cache.bound.get(node).map_or(0, BTreeSet::len);
         let nodes = self.cache.nodes.all().filter(|(name, node)| {
             let room = text(&node["status"]["allocatable"]["pods"]).parse().unwrap_or(ROOM);
             node["spec"]["unschedulable"] != true

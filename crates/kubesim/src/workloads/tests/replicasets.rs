@@ -32,7 +32,7 @@ async fn pods_are_made_bound_run_and_counted() {
     }
     // One on each node.
     let mut nodes: Vec<&Value> = pods.iter().map(|pod| &pod["spec"]["nodeName"]).collect();
-    nodes.sort_by_key(|node| node.to_string());
+    nodes.sort_by_key(ToString::to_string);
     assert_eq!(nodes, ["node-1", "node-2", "node-3"]);
     assert_eq!(stage.reasons("replicaset-controller"), ["SuccessfulCreate"; 3]);
 }
