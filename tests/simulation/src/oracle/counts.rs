@@ -26,6 +26,16 @@ pub(crate) fn set_weight(rollout: Rollout<'_>, index: Option<usize>) -> i64 {
         .unwrap_or(0)
 }
 
+/// The weight of the last `setWeight` before a step; 0 if there is none.
+pub(crate) fn weight_before(rollout: Rollout<'_>, index: usize) -> i64 {
+    let steps = rollout.steps();
+    steps[..index.min(steps.len())]
+        .iter()
+        .rev()
+        .find_map(|s| s.get("setWeight").and_then(Value::as_i64))
+        .unwrap_or(0)
+}
+
 /// The greatest weight that the status allows (compat 2.15).
 pub(crate) fn allowed_weight(rollout: Rollout<'_>) -> i64 {
     if rollout.is_promoted() || rollout.stable().is_empty() || rollout.is_aborted() {

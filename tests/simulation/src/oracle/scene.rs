@@ -66,6 +66,12 @@ impl<'s, 'h> Scene<'s, 'h> {
         views.into_iter().flatten().map(available).max().unwrap_or(0)
     }
 
+    /// The fewest pods of a ReplicaSet that the writer could have taken for available.
+    pub(crate) fn least_available(&self, namespace: &str, name: &str) -> i64 {
+        let views = self.views(Kind::ReplicaSet, namespace, name);
+        views.into_iter().map(|o| o.map_or(0, available)).min().unwrap_or(0)
+    }
+
     /// Whether the writer could have seen a ready endpoint of this ReplicaSet behind the Service.
     pub(crate) fn has_endpoint(&self, namespace: &str, service: &str, replica_set: &str) -> bool {
         self.picture.slices_of(namespace, service).any(|slice| {

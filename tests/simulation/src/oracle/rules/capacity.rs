@@ -211,7 +211,7 @@ fn deletion(scene: &Scene<'_, '_>, rollout: Rollout<'_>, resize: Resize<'_>) -> 
     if available(resize.before) > 0 || wanted(resize.before) > 0 {
         return Err((Rule::W7, "it has pods".to_owned()));
     }
-    if rollout.has_router() {
+    if rollout.has_router() && rollout.replicas() > 0 {
         selected_with_weight(scene, rollout, resize)?;
     }
     let others = scene

@@ -85,6 +85,10 @@ pub(crate) fn stamped(scene: &Scene<'_, '_>, views: &[Rollout<'_>], report: &mut
         return say(scene, report, Rule::ScaleDownDelay, latest, message);
     }
     let is_right = |r: &Rollout<'_>| {
+        // Nobody counts the days of the stable revision (compat 2.5).
+        if hash_of(new) == r.stable() {
+            return false;
+        }
         let delay = if hash_of(new) == r.current() && !r.is_promoted() {
             r.abort_delay()
         } else {

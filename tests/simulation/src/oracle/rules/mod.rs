@@ -82,9 +82,21 @@ impl<'s, 'h> StatusWrite<'s, 'h> {
     }
 
     /// Steps need not be waited for: a full promotion (compat 2.8), the revision is the stable one (2.3), or lies in the
-    /// rollback window (2.7).
+    /// rollback window (2.7), or there is no stable one any more.
     pub(crate) fn is_fast(&self) -> bool {
-        self.old.is_full() || self.new.is_promoted() || self.is_in_window()
+        self.old.is_full() || self.new.is_promoted() || self.is_in_window() || self.is_first()
+    }
+
+    /// Compat 2.4, `Initial deploy`: the stable revision's ReplicaSet is not there (somebody deleted it).
+    pub(crate) fn is_first(&self) -> bool {
+        let (namespace, name) = (self.old.namespace(), self.old.name());
+        let stable = self.scene.replica_set_of(namespace, name, self.old.stable());
+        stable.is_none_or(|rs| {
+            let views = self.scene.views(Kind::ReplicaSet, namespace, rs);
+            views
+                .into_iter()
+                .any(|o| o.is_none_or(|o| o.pointer("/metadata/deletionTimestamp").is_some()))
+        })
     }
 
     /// Compat 2.7: older than the stable revision, with fewer than so many between them.

@@ -10,7 +10,7 @@ use crate::oracle::{
 /// W6: `stableRS` changes only on completion (compat 2.4): all steps passed, not aborted, the pods available, and behind a router
 /// the whole weight.
 ///
-/// Excused: the first deploy, promoted at once (2.3); a full promotion does not wait for steps and weight (2.8); nor does the
+/// Excused: the first deploy, promoted at once (2.3), and what is like it, when somebody deleted the stable ReplicaSet (2.4); a full promotion does not wait for steps and weight (2.8); nor does the
 /// rollback window (2.7); replicaProgressThreshold (2.4).
 pub(crate) fn stable(write: &StatusWrite<'_, '_>, report: &mut Report) {
     let (old, new) = (write.old, write.new);
@@ -25,7 +25,7 @@ pub(crate) fn stable(write: &StatusWrite<'_, '_>, report: &mut Report) {
         );
         return write.say(report, Rule::W6, message);
     }
-    if old.stable().is_empty() {
+    if old.stable().is_empty() || write.is_first() {
         return;
     }
     let fast = old.is_full() || write.is_in_window();

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Memory, say};
 use crate::oracle::{
-    counts::{allowed_weight, desired_canary},
+    counts::{allowed_weight, desired_canary, weight_before},
     facts::{Rollout, ratio, selected, shares, text},
     picture::Kind,
     report::{Report, Rule},
@@ -40,7 +40,10 @@ pub(crate) fn route(scene: &Scene<'_, '_>, memory: &Memory<'_>, report: &mut Rep
 }
 
 /// W1: no write raises the canary's weight above what the step allows, or above 0 without a ready canary endpoint.
-/// Capacity comes before traffic (design 4.4): the step's pods are available first (compat 2.15.6; 2.8 for a full promotion).
+/// Capacity comes before traffic (design 4.4): the step's pods are available first.
+///
+/// Excused: until then the canary has the weight of the last `setWeight` before the step, however few of its pods are left
+/// (compat 2.15.6); a full promotion (2.8).
 fn rises(
     scene: &Scene<'_, '_>,
     memory: &Memory<'_>,
@@ -78,7 +81,8 @@ fn rises(
     }
     let is_large_enough = |r: &Rollout<'_>| {
         let available = canary(r).map_or(0, |rs| scene.available(namespace, rs));
-        r.is_full() || r.is_enough(available, desired_canary(*r))
+        let earlier = r.index().map_or(0, |i| weight_before(*r, i));
+        r.is_full() || r.is_enough(available, desired_canary(*r)) || after <= share(earlier, *r) + GRAIN
     };
     if !views.iter().any(is_large_enough) {
         let message = format!(
@@ -143,6 +147,16 @@ fn only_weights(scene: &Scene<'_, '_>, report: &mut Report, key: &str, ours: &[&
     }
 }
 
+/// Compat 2.15, last paragraph: the weight stays where it is while too few stable pods are available to take it; the canary's
+/// Service follows the revision all the same (2.14).
+fn must_stay(scene: &Scene<'_, '_>, rollout: Rollout<'_>) -> bool {
+    let (namespace, name) = (rollout.namespace(), rollout.name());
+    let stable = scene.replica_set_of(namespace, name, rollout.stable());
+    let available = stable.map_or(0, |rs| scene.least_available(namespace, rs));
+    let rest = rollout.whole() - allowed_weight(rollout);
+    available < (rest * rollout.replicas()).div_euclid(rollout.whole())
+}
+
 /// A controller wrote a Service: what it selects decides which revision gets the share of the route.
 ///
 /// W1 again: a Service with weight is not given to a revision beyond what the step allows. W2 again: nor to one without a pod
@@ -176,7 +190,10 @@ pub(crate) fn service(scene: &Scene<'_, '_>, report: &mut Report) {
         }
         let allows = |r: &Rollout<'_>| {
             // Before the first revision is stable there is nobody else to serve (compat 2.3).
-            r.stable().is_empty() || r.stable() == hash || share <= ratio(allowed_weight(*r), r.whole()) + GRAIN
+            r.stable().is_empty()
+                || r.stable() == hash
+                || share <= ratio(allowed_weight(*r), r.whole()) + GRAIN
+                || (r.canary_service() == change.name && must_stay(scene, *r))
         };
         if !views.iter().any(allows) {
             let message = format!("gave {} with a share of {share:.2} to revision {hash}", change.name);
