@@ -32,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "serin-traffic",
         ],
     ),
+    ("serin-kubesim", &[]),
     (
         "serin",
         &[
@@ -48,7 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Packages that wait, read and write. All others are pure.
-const SHELL: &[&str] = &["serin-controller", "serin-providers", "serin"];
+const SHELL: &[&str] = &["serin-controller", "serin-kubesim", "serin-providers", "serin"];
 
 /// Crates that only the shell may name.
 const FOR_THE_SHELL: &[&str] = &[
