@@ -11,7 +11,7 @@ use crate::{
     Crd, Resource, Status,
     builtin::{self, BuiltIn},
     cluster::text,
-    registry::Validation,
+    registry::{Validation, WriteOptions},
     schema::{self, FieldError, Rules},
 };
 
@@ -148,29 +148,65 @@ impl Kind {
             )));
         }
         let expected = self.api_version(version);
-        if !api_version.is_empty() && api_version != expected && !(kind == self.kind && self.serves(api_version)) {
+        if !self.is_custom() {
+            return self.check_built_in(kind, api_version, &expected).map_err(|why| {
+                if why.starts_with("the API version") {
+                    return Status::bad_request(why);
+                }
+                let given = api_version.rsplit('/').next().unwrap_or_default();
+                Status::bad_request(format!(
+                    "{kind} in version {given:?} cannot be handled as a {}: {why}",
+                    self.kind
+                ))
+            });
+        }
+        if api_version != expected && !(kind == self.kind && self.serves(api_version)) {
             return Err(Status::bad_request(format!(
                 "the API version in the data ({api_version}) does not match the expected API version ({expected})"
             )));
         }
-        if kind.is_empty() || kind == self.kind {
+        if kind == self.kind {
             return Ok(());
         }
-        if self.is_custom() {
-            return self.invalid(
-                text(object, "/metadata/name"),
-                vec![FieldError::invalid("kind", kind, format!("must be {}", self.kind))],
-            );
+        let error = FieldError::invalid("kind", kind, format!("must be {}", self.kind));
+        let name = text(object, "/metadata/name");
+        Err(schema::invalid(self.resource.group, kind, name, &[error]))
+    }
+
+    /// What the decoder of built-in kinds says of an object of another type than the path's.
+    pub(crate) fn check_built_in(&self, kind: &str, api_version: &str, expected: &str) -> Result<(), String> {
+        let kind = if kind.is_empty() { self.kind.as_str() } else { kind };
+        let api_version = if api_version.is_empty() { expected } else { api_version };
+        if kind == self.kind && api_version == expected {
+            return Ok(());
+        }
+        let known = builtin::kinds().any(|k| {
+            let of = if k.group.is_empty() {
+                k.version.to_owned()
+            } else {
+                format!("{}/{}", k.group, k.version)
+            };
+            k.kind == kind && of == api_version
+        });
+        if !known {
+            return Err(format!(
+                "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\""
+            ));
+        }
+        if kind == self.kind {
+            return Err(format!(
+                "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+            ));
         }
         let group = if self.resource.group.is_empty() {
             "core"
         } else {
             self.resource.group.split('.').next().unwrap_or_default()
         };
-        Err(Status::bad_request(format!(
-            "{kind} in version {version:?} cannot be handled as a {}: converting (v1.{kind}) to ({group}.{}): unknown conversion",
-            self.kind, self.kind
-        )))
+        Err(format!(
+            "converting (v1.{kind}) to ({group}.{}): unknown conversion",
+            self.kind
+        ))
     }
 
     fn serves(&self, api_version: &str) -> bool {
@@ -188,18 +224,22 @@ impl Kind {
         self.rules(version).map_or_else(|| Ok(Vec::new()), |rules| rules.decode(object))
     }
 
-    /// What the request wants to be done with unknown fields.
+    /// What the request wants to be done with unknown fields, and with those that are there twice.
     pub(crate) fn treat_unknown(
         &self,
-        validation: Validation,
+        options: &WriteOptions,
         version: &str,
         unknown: &[String],
         warnings: &mut Vec<String>,
     ) -> Result<(), Status> {
-        match validation {
-            Validation::Strict if !unknown.is_empty() => Err(schema::unknown_fields(&self.kind, version, unknown)),
+        let complaints = strict_complaints(options, unknown);
+        match options.validation {
+            Validation::Strict if !complaints.is_empty() => {
+                let why = format!("strict decoding error: {}", complaints.join(", "));
+                Err(schema::errors::cannot_be_handled(&self.kind, version, &why))
+            }
             Validation::Warn => {
-                warnings.extend(unknown.iter().map(|field| format!("unknown field {field:?}")));
+                warnings.extend(complaints);
                 Ok(())
             }
             _ => Ok(()),
@@ -293,6 +333,12 @@ impl Kind {
         for field in others {
             keep(map, old, &field);
         }
+        if self.is("", "pods")
+            && let Some(class) = old["status"].get("qosClass")
+            && let Some(status) = map.get_mut("status").and_then(Value::as_object_mut)
+        {
+            status.insert("qosClass".into(), class.clone());
+        }
         // Each kind has its own idea of what of the metadata may come along with a status.
         let kept: &[&str] = match self.resource.plural {
             "deployments" => &["labels"],
@@ -310,6 +356,13 @@ impl Kind {
     pub(crate) fn may_end(&self, object: &Value) -> bool {
         !self.is("", "namespaces") || object["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty)
     }
+}
+
+/// What strict decoding finds fault with.
+pub(crate) fn strict_complaints(options: &WriteOptions, unknown: &[String]) -> Vec<String> {
+    let twice = options.duplicates.iter().map(|field| format!("duplicate field {field:?}"));
+    let unknown = unknown.iter().map(|field| format!("unknown field {field:?}"));
+    twice.chain(unknown).collect()
 }
 
 /// Takes a field over from the old object.

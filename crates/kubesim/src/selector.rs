@@ -24,7 +24,7 @@ pub(crate) struct Labels(Vec<Requirement>);
 impl Labels {
     /// From a query.
     pub(crate) fn parse(selector: &str) -> Result<Self, Status> {
-        Parser::new(selector).all().map(Self).map_err(|e| Status::bad_request(format!("unable to parse requirement: {e}")))
+        Parser::new(selector).all().map(Self).map_err(Status::bad_request)
     }
 
     /// From `{matchLabels, matchExpressions}`. Null selects nothing, an empty one everything.
@@ -158,7 +158,8 @@ impl Parser {
     fn all(&mut self) -> Result<Vec<Requirement>, String> {
         let mut requirements = Vec::new();
         while !self.peek().is_empty() {
-            requirements.push(self.one()?);
+            let one = self.one().map_err(|e| format!("unable to parse requirement: {e}"))?;
+            requirements.push(one);
             match self.next().as_str() {
                 "" => break,
                 "," if Self::is_word(self.peek()) || self.peek() == "!" => {}
@@ -341,7 +342,6 @@ fn selectable(plural: &str) -> Option<&'static [&'static str]> {
         "namespaces" => &["status.phase"],
         "secrets" => &["type"],
         "services" => &["spec.clusterIP", "spec.type"],
-        "replicasets" => &["status.replicas"],
         "jobs" => &["status.successful"],
         "events" => &[
             "involvedObject.kind",

@@ -158,11 +158,11 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    fn new() -> Self {
+    fn new(forgotten: u64) -> Self {
         Self {
             objects: BTreeMap::new(),
             log: VecDeque::new(),
-            forgotten: 0,
+            forgotten,
             changed: watch::Sender::new(0),
         }
     }
@@ -232,6 +232,9 @@ pub(crate) fn key(namespace: &str, name: &str) -> String {
     }
 }
 
+/// The version of an empty store; older ones never were, and asking for them is asking for what is forgotten.
+const FIRST: u64 = 100;
+
 /// Everything that is stored.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -251,7 +254,7 @@ impl Store {
     pub(crate) fn new(seed: u64, kept: usize, record: bool) -> Self {
         Self {
             started: Instant::now(),
-            version: 0,
+            version: FIRST,
             random: Random::new(seed),
             kept: kept.max(1),
             record,
@@ -264,7 +267,7 @@ impl Store {
 
     /// The table of a resource, made when it is first asked for.
     pub(crate) fn table(&mut self, resource: Resource) -> &mut Table {
-        self.tables.entry(resource).or_insert_with(Table::new)
+        self.tables.entry(resource).or_insert_with(|| Table::new(FIRST))
     }
 
     pub(crate) fn peek(&self, resource: Resource) -> Option<&Table> {

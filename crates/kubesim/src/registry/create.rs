@@ -22,7 +22,7 @@ pub(crate) fn create(state: &mut State, write: &Write<'_>, mut object: Value) ->
     let mut warnings = Vec::new();
     kind.check_type(&object, write.version)?;
     let unknown = kind.decode(&mut object, write.version)?;
-    kind.treat_unknown(write.options.validation, write.version, &unknown, &mut warnings)?;
+    kind.treat_unknown(write.options, write.version, &unknown, &mut warnings)?;
     meta::drop_nulls(&mut object);
     let own = metadata(&mut object);
     for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
@@ -73,8 +73,11 @@ pub(crate) fn create(state: &mut State, write: &Write<'_>, mut object: Value) ->
             "resourceVersion should not be set on objects to be created",
         ));
     }
-    if state.store.table(kind.resource).get(write.namespace, &name).is_some() {
+    if let Some(old) = state.store.table(kind.resource).get(write.namespace, &name) {
         let mut taken = Status::already_exists(kind.resource, &name);
+        if meta::is_terminating(&old.value) {
+            taken.message.insert_str(0, "object is being deleted: ");
+        }
         if generated {
             taken.message += ", the server was not able to generate a unique name for the object";
         }

@@ -64,8 +64,9 @@ pub(super) fn finalizers(object: &Value) -> Vec<&str> {
 
 /// The generation of a new object.
 pub(super) fn first_generation(object: &mut Value, kind: &Kind) {
-    let generation = (kind.generation != Generation::None).then(|| json!(1));
-    set(metadata(object), "generation", generation);
+    if kind.generation != Generation::None {
+        set(metadata(object), "generation", Some(json!(1)));
+    }
 }
 
 /// The generation after a change: one more when what it counts has changed.

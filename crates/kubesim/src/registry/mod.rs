@@ -49,6 +49,8 @@ pub(crate) struct WriteOptions {
     pub validation: Validation,
     /// It is a server-side apply, which keeps its own record of managers.
     pub applied: bool,
+    /// Fields that the body has more than once.
+    pub duplicates: Vec<String>,
 }
 
 /// One write: who, what and how.

@@ -9,9 +9,9 @@ use super::{Validation, Write, WriteOptions, Written, meta, scale, update};
 use crate::{
     Patch, Status, builtin,
     cluster::{State, text},
-    kinds::Kind,
+    kinds::{Kind, strict_complaints},
     patch as patches,
-    schema::Rules,
+    schema::{self, FieldError, Rules},
     storage::Stored,
 };
 
@@ -37,6 +37,11 @@ pub(crate) fn patch(state: &mut State, write: &Write<'_>, patch: &Patch) -> Resu
     }
     let mut object = kind.convert(&old.value, write.version);
     change(kind, write.version, &mut object, patch)?;
+    if matches!(patch, Patch::Strategic(_)) {
+        // It is applied to the decoded object, which has no such fields.
+        object["kind"] = Value::from(kind.kind.as_str());
+        object["apiVersion"] = Value::from(kind.api_version(write.version));
+    }
     let mut warnings = Vec::new();
     check_patched(write, &mut object, &mut warnings)?;
     meta::match_namespace(&mut object, kind, write.namespace)?;
@@ -47,6 +52,8 @@ pub(crate) fn patch(state: &mut State, write: &Write<'_>, patch: &Patch) -> Resu
 
 fn change(kind: &Kind, version: &str, object: &mut Value, patch: &Patch) -> Result<(), Status> {
     match patch {
+        // Go decodes null as no operations, no changes.
+        Patch::Json(Value::Null) | Patch::Strategic(Value::Null) => Ok(()),
         Patch::Merge(patch) => patches::merge(object, patch),
         Patch::Json(patch) => patches::json(object, patch),
         Patch::Strategic(patch) => match kind.rules(version) {
@@ -78,26 +85,54 @@ pub(crate) fn unsupported(kind: &Kind) -> Status {
 fn check_patched(write: &Write<'_>, object: &mut Value, warnings: &mut Vec<String>) -> Result<(), Status> {
     let kind = &write.kind;
     let patched = object.clone();
-    kind.check_type(object, write.version)?;
+    check_patched_type(write, object)?;
     let unknown = kind.decode(object, write.version).map_err(|status| {
         let why = status.message.split_once(&format!("cannot be handled as a {}: ", kind.kind));
         patches::undecodable(&patched, why.map_or(status.message.as_str(), |(_, why)| why))
     })?;
+    let complaints = strict_complaints(write.options, &unknown);
     match write.options.validation {
-        Validation::Strict if !unknown.is_empty() => {
-            let list: Vec<String> = unknown.iter().map(|f| format!("unknown field {f:?}")).collect();
-            Err(patches::undecodable(
-                &patched,
-                &format!("strict decoding error: {}", list.join(", ")),
-            ))
+        Validation::Strict if !complaints.is_empty() => {
+            let why = format!("strict decoding error: {}", complaints.join(", "));
+            Err(patches::undecodable(&patched, &why))
         }
-        validation => kind.treat_unknown(validation, write.version, &unknown, warnings),
+        Validation::Warn => {
+            warnings.extend(complaints);
+            Ok(())
+        }
+        _ => Ok(()),
     }
+}
+
+/// A patch may not make another kind of the object.
+fn check_patched_type(write: &Write<'_>, object: &Value) -> Result<(), Status> {
+    let kind = &write.kind;
+    let (given, api_version) = (text(object, "/kind"), text(object, "/apiVersion"));
+    let expected = kind.api_version(write.version);
+    if !kind.is_custom() {
+        return kind
+            .check_built_in(given, api_version, &expected)
+            .map_err(|why| patches::undecodable(object, &why));
+    }
+    let mut errors = Vec::new();
+    if given != kind.kind {
+        errors.push(FieldError::invalid("kind", given, format!("must be {}", kind.kind)));
+    }
+    if api_version != expected {
+        let why = format!("must be {expected}");
+        errors.push(FieldError::invalid("apiVersion", api_version, why));
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    Err(schema::invalid(group, given, write.name, &errors))
 }
 
 /// A patch may name the version that it was made for.
 fn check_version(kind: &Kind, name: &str, old: &Stored, object: &Value) -> Result<(), Status> {
     let version = text(object, "/metadata/resourceVersion");
+    update::check_number(version)?;
     if version.is_empty() || version == "0" {
         if kind.unconditional_update {
             return Ok(());
@@ -125,6 +160,11 @@ fn apply(
     };
     if !configuration.is_object() {
         return Err(Status::bad_request("error decoding YAML: the configuration is not an object"));
+    }
+    let (given, version) = (text(configuration, "/kind"), text(configuration, "/apiVersion"));
+    if given.is_empty() || version.is_empty() || given != kind.kind && !kind.is_custom() {
+        let version = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
+        return Err(Status::bad_request(format!("invalid object type: {version}, Kind={given}")));
     }
     if old.is_none() && !write.subresource.is_empty() {
         return Err(Status::not_found(kind.resource, write.name));

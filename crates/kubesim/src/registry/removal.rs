@@ -97,10 +97,8 @@ pub(super) fn remove(state: &mut State, write: &Write<'_>, last: Option<Value>) 
     crds::deleted(state, write, &gone.value);
     namespaces::emptied(state, write.namespace, write.now);
     match last {
-        Some(mut last) => {
-            last["metadata"]["resourceVersion"] = json!(gone.version.to_string());
-            Stored::unsaved(last)
-        }
+        // Its answer has the version that was seen, not that of the deletion.
+        Some(last) => Stored::unsaved(last),
         None => gone,
     }
 }

@@ -54,11 +54,26 @@ pub(crate) fn update_scale(state: &mut State, write: &Write<'_>, mut scale: Valu
     let Some(old) = state.store.table(kind.resource).get(write.namespace, write.name).cloned() else {
         return Err(Status::not_found(kind.resource, write.name));
     };
-    builtin::scale().decode(&mut scale)?;
+    let other = !matches!(text(&scale, "/kind"), "" | "Scale");
+    let decoded = builtin::scale().decode(&mut scale);
+    if kind.is_custom() && (other || decoded.is_err()) {
+        return Err(Status::bad_request(
+            "no kind is registered for the type v1.Scale in scheme \"pkg/runtime/scheme.go:111\"",
+        ));
+    }
+    if other {
+        let (given, version) = (text(&scale, "/kind"), text(&scale, "/apiVersion"));
+        return Err(Status::bad_request(format!(
+            "{given} in version {:?} cannot be handled as a Scale: no kind {given:?} is registered for version {version:?} in \
+             scheme \"pkg/runtime/scheme.go:111\"",
+            version.rsplit('/').next().unwrap_or_default()
+        )));
+    }
+    decoded?;
     super::meta::match_namespace(&mut scale, kind, write.namespace)?;
     update::check_name(&scale, write.name)?;
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
-    if replicas < 0 {
+    if replicas < 0 && !kind.is_custom() {
         return Err(Status::invalid(
             "autoscaling",
             "Scale",

@@ -13,6 +13,7 @@ use crate::{
     Status,
     cluster::{State, text},
     kinds::Kind,
+    schema::FieldError,
     storage::Stored,
 };
 
@@ -22,11 +23,12 @@ pub(crate) fn update(state: &mut State, write: &Write<'_>, mut object: Value) ->
     let mut warnings = Vec::new();
     kind.check_type(&object, write.version)?;
     let unknown = kind.decode(&mut object, write.version)?;
-    kind.treat_unknown(write.options.validation, write.version, &unknown, &mut warnings)?;
+    kind.treat_unknown(write.options, write.version, &unknown, &mut warnings)?;
     meta::match_namespace(&mut object, kind, write.namespace)?;
     check_name(&object, write.name)?;
     let Some(old) = state.store.table(kind.resource).get(write.namespace, write.name).cloned() else {
         if kind.create_on_update && write.subresource.is_empty() {
+            metadata(&mut object).remove("resourceVersion");
             return create(state, write, object);
         }
         return Err(Status::not_found(kind.resource, write.name));
@@ -45,6 +47,7 @@ pub(crate) fn update(state: &mut State, write: &Write<'_>, mut object: Value) ->
         ));
     }
     let given = text(&object, "/metadata/resourceVersion").to_owned();
+    check_number(&given)?;
     if given.is_empty() || given == "0" {
         if !kind.unconditional_update {
             return Err(version_required(kind, write.name));
@@ -67,6 +70,15 @@ pub(super) fn version_required(kind: &Kind, name: &str) -> Status {
             "metadata.resourceVersion".into(),
         )],
     )
+}
+
+/// 500, as the real one has it: a version that is no number.
+pub(super) fn check_number(version: &str) -> Result<(), Status> {
+    if version.is_empty() || version.parse::<u64>().is_ok() {
+        return Ok(());
+    }
+    let message = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
+    Err(Status::new(500, "", message))
 }
 
 /// How errors of the storage name an object.
@@ -118,7 +130,13 @@ pub(super) fn finish(
     own.remove("selfLink");
     // No creationTimestamp, uid or deletion can be changed by a write; a foreign uid is refused below.
     set(own, "creationTimestamp", before["metadata"].get("creationTimestamp").cloned());
-    set(own, "deletionTimestamp", before["metadata"].get("deletionTimestamp").cloned());
+    let deletion = before["metadata"].get("deletionTimestamp").cloned();
+    let mut errors = Vec::new();
+    if let Some(given) = own.get("deletionTimestamp").filter(|given| deletion.as_ref() != Some(*given)) {
+        let field = "metadata.deletionTimestamp";
+        errors.push(FieldError::invalid(field, given.clone(), "field is immutable"));
+    }
+    set(own, "deletionTimestamp", deletion);
     set(
         own,
         "deletionGracePeriodSeconds",
@@ -143,7 +161,11 @@ pub(super) fn finish(
     if write.subresource != "status" {
         meta::next_generation(&mut new, before, kind);
     }
-    kind.invalid(write.name, kind.validate_update(&new, before, write.subresource))?;
+    errors.extend(kind.validate_update(&new, before, write.subresource));
+    // Metadata is looked at twice, by what all kinds share and by each kind, and both complain.
+    let twice: Vec<FieldError> = errors.iter().filter(|e| e.field.starts_with("metadata.")).cloned().collect();
+    errors.splice(0..0, twice);
+    kind.invalid(write.name, errors)?;
 
     let emptied = meta::is_terminating(before)
         && meta::finalizers(&new).is_empty()

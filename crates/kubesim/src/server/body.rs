@@ -1,7 +1,9 @@
-//! Bodies of requests: which formats are understood, and their decoding into JSON.
+//! Bodies of requests: which formats are understood, and their decoding into JSON with the complaints of Go's decoder.
+
+use std::{cell::RefCell, fmt};
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::Status;
 
@@ -17,6 +19,15 @@ pub(super) enum Format {
     Unknown,
 }
 
+/// A decoded body.
+#[derive(Debug, Default)]
+pub(super) struct Decoded {
+    /// Null without one.
+    pub value: Value,
+    /// Paths of fields that are there more than once, of which the last counts.
+    pub duplicates: Vec<String>,
+}
+
 impl Format {
     pub(super) fn of(content_type: &str) -> Self {
         match content_type.split(';').next().unwrap_or_default().trim() {
@@ -30,19 +41,145 @@ impl Format {
         }
     }
 
-    /// Decodes a body; nothing is null. `Err` has the decoder's words.
-    pub(super) fn decode(self, body: &Bytes) -> Result<Value, String> {
+    /// Decodes a body. `Err` has the decoder's words.
+    pub(super) fn decode(self, body: &Bytes) -> Result<Decoded, String> {
         if body.is_empty() {
-            return Ok(Value::Null);
+            return match self {
+                Self::JsonPatch | Self::MergePatch | Self::StrategicMergePatch => Err(END.to_owned()),
+                _ => Ok(Decoded::default()),
+            };
         }
-        match serde_json::from_slice(body) {
-            Ok(value) => Ok(value),
+        let duplicates = RefCell::default();
+        let mut decoder = serde_json::Deserializer::from_slice(body);
+        let seed = Noting {
+            path: String::new(),
+            duplicates: &duplicates,
+        };
+        let decoded = serde::de::DeserializeSeed::deserialize(seed, &mut decoder).and_then(|value| {
+            decoder.end()?;
+            Ok(value)
+        });
+        match decoded {
+            Ok(value) => Ok(Decoded {
+                value,
+                duplicates: duplicates.into_inner(),
+            }),
             Err(error) if matches!(self, Self::Yaml | Self::Apply) => {
                 let text = std::str::from_utf8(body).map_err(|e| e.to_string())?;
-                serde_saphyr::from_str(text).map_err(|_| error.to_string())
+                let value = serde_saphyr::from_str(text).map_err(|_| in_gos_words(&error, body))?;
+                Ok(Decoded {
+                    value,
+                    duplicates: Vec::new(),
+                })
             }
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(in_gos_words(&error, body)),
         }
+    }
+}
+
+const END: &str = "unexpected end of JSON input";
+
+/// A decoder's error as Go's decoder would word it.
+fn in_gos_words(error: &serde_json::Error, body: &Bytes) -> String {
+    if error.is_eof() {
+        return END.to_owned();
+    }
+    let line = body.split(|b| *b == b'\n').nth(error.line().saturating_sub(1));
+    let byte = line.and_then(|line| line.get(error.column().saturating_sub(1)));
+    byte.map_or_else(|| END.to_owned(), |byte| unexpected(*byte))
+}
+
+/// Go's words about a byte that begins no value.
+pub(super) fn unexpected(byte: u8) -> String {
+    let shown = match char::from(byte) {
+        '\'' => "\\'".to_owned(),
+        c if (' '..='~').contains(&c) || c >= '\u{a1}' => c.to_string(),
+        c => format!("\\u{:04x}", u32::from(c)),
+    };
+    format!("invalid character '{shown}' looking for beginning of value")
+}
+
+/// Decodes any JSON and notes fields that come twice.
+struct Noting<'a> {
+    path: String,
+    duplicates: &'a RefCell<Vec<String>>,
+}
+
+impl<'de> serde::de::DeserializeSeed<'de> for Noting<'_> {
+    type Value = Value;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, decoder: D) -> Result<Value, D::Error> {
+        decoder.deserialize_any(self)
+    }
+}
+
+impl<'de> serde::de::Visitor<'de> for Noting<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        loop {
+            let seed = Noting {
+                path: format!("{}[{}]", self.path, list.len()),
+                duplicates: self.duplicates,
+            };
+            match items.next_element_seed(seed)? {
+                Some(item) => list.push(item),
+                None => return Ok(Value::Array(list)),
+            }
+        }
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(field) = fields.next_key::<String>()? {
+            let path = if self.path.is_empty() {
+                field.clone()
+            } else {
+                format!("{}.{field}", self.path)
+            };
+            if map.contains_key(&field) {
+                self.duplicates.borrow_mut().push(path.clone());
+            }
+            let seed = Noting {
+                path,
+                duplicates: self.duplicates,
+            };
+            map.insert(field, fields.next_value_seed(seed)?);
+        }
+        Ok(Value::Object(map))
     }
 }
 
@@ -56,6 +193,22 @@ pub(super) fn unsupported() -> Status {
     )
 }
 
+/// The decoder's words about a body that is JSON but no object; nothing about one that is.
+pub(super) fn not_an_object(body: &Value) -> Option<String> {
+    let what = match body {
+        Value::Object(_) => return None,
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+        Value::Null => return Some(END.to_owned()),
+    };
+    Some(format!(
+        "json: cannot unmarshal {what} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; \
+         Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+    ))
+}
+
 /// 400 to a body that cannot be decoded as an object of this kind.
 pub(super) fn undecodable(kind: &str, why: &str, body: &Bytes) -> Status {
     let text = String::from_utf8_lossy(body);
@@ -66,8 +219,11 @@ pub(super) fn undecodable(kind: &str, why: &str, body: &Bytes) -> Status {
     if summary.is_empty() {
         summary.push_str("<empty>");
     }
+    let why = format!("couldn't get version/kind; json parse error: {why}");
+    if kind == "DeleteOptions" {
+        return Status::bad_request(why);
+    }
     Status::bad_request(format!(
-        "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {why} \
-         ({summary})"
+        "the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
     ))
 }

@@ -302,11 +302,13 @@ fn aggregate(kinds: &Kinds, core: bool) -> Answer {
 
 fn aggregate_resource(kind: &Kind, version: &str) -> Value {
     let response = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    // Of a built-in kind it is left to the reader that an answer is of the resource's own group and version.
+    let own = if kind.is_custom() { (kind.resource.group, version) } else { ("", "") };
     let subs: Vec<Value> = subresources(kind)
         .into_iter()
         .map(|(sub, group, sub_version, sub_kind, verbs)| {
             let (group, sub_version) = if sub_version.is_empty() {
-                (kind.resource.group, version)
+                own
             } else {
                 (group, sub_version)
             };
@@ -319,7 +321,7 @@ fn aggregate_resource(kind: &Kind, version: &str) -> Value {
         .collect();
     let mut one = json!({
         "resource": kind.resource.plural,
-        "responseKind": response(kind.resource.group, version, &kind.kind),
+        "responseKind": response(own.0, own.1, &kind.kind),
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": kind.singular,
         "verbs": verbs(kind),

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, header};
 use serde_json::{Value, json};
 
 use super::{
-    body::{self, Format},
+    body::{self, Decoded, Format},
     discovery,
     options::{self, ListOptions},
     path::{Path, Query},
@@ -38,6 +38,7 @@ pub(super) struct Asks {
     pub body: Value,
     raw: Bytes,
     undecodable: Option<String>,
+    duplicates: Vec<String>,
 }
 
 /// An answer, or a watch that answers for long.
@@ -52,15 +53,18 @@ impl From<Answer> for Outcome {
     }
 }
 
+/// The warning to who deletes a Job and does not say what shall become of its Pods.
+const PODS_ARE_PRESERVED: &str = "child pods are preserved by default when jobs are deleted; set \
+     propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
 const NO_PAGE: &str = "404 page not found\n";
 
 impl Asks {
     pub(super) fn new(parts: http::request::Parts, raw: Bytes) -> Self {
         let path = Path::parse(parts.uri.path());
         let format = Format::of(header_text(&parts.headers, header::CONTENT_TYPE));
-        let (body, undecodable) = match format.decode(&raw) {
-            Ok(body) => (body, None),
-            Err(why) => (Value::Null, Some(why)),
+        let (decoded, undecodable) = match format.decode(&raw) {
+            Ok(decoded) => (decoded, None),
+            Err(why) => (Decoded::default(), Some(why)),
         };
         Self {
             uri: parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
@@ -71,9 +75,10 @@ impl Asks {
             method: parts.method,
             headers: parts.headers,
             format,
-            body,
+            body: decoded.value,
             raw,
             undecodable,
+            duplicates: decoded.duplicates,
         }
     }
 
@@ -101,7 +106,7 @@ impl Asks {
     pub(super) fn handle(&self, cluster: &Cluster, user: &str, stale: u64) -> Outcome {
         let mut state = cluster.state();
         if !self.is_resource || self.path.resource.is_empty() {
-            let form = Form::negotiate(self.accept(), "", true);
+            let form = Form::negotiate(self.accept(), "", true, false);
             return discovery::answer(&state.kinds, &self.whole_path, form)
                 .unwrap_or_else(|| Answer::plain(404, NO_PAGE))
                 .into();
@@ -120,7 +125,21 @@ impl Asks {
         if !kind.is_custom() && !kind.namespaced && !path.namespace.is_empty() || path.rest {
             return Answer::refusal(&Status::no_such_path()).into();
         }
-        let result = self.of_kind(cluster, &mut state, user, &kind, stale);
+        if !kind.is_custom() && kind.namespaced && path.namespace.is_empty() && !across {
+            let status = if path.name.is_empty() {
+                self.not_allowed(&kind)
+            } else {
+                Status::no_such_path()
+            };
+            return Answer::refusal(&status).into();
+        }
+        let mut result = self.of_kind(cluster, &mut state, user, &kind, stale);
+        if let Ok(Outcome::Answer(answer)) = &mut result
+            && kind.is("", "endpoints")
+        {
+            let warning = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+            answer.warnings.insert(0, warning.to_owned());
+        }
         result.unwrap_or_else(|status| {
             let mut body = status.json();
             let resume = self.query.get("continue");
@@ -133,13 +152,10 @@ impl Asks {
         })
     }
 
-    /// The path's resource is not served.
+    /// The path's resource is not served: said by the server of built-in groups, or by nobody.
     fn not_served(&self, state: &State) -> Answer {
-        let version_is_served = state
-            .kinds
-            .all()
-            .any(|k| !k.is_custom() && k.resource.group == self.path.group && k.versions.contains(&self.path.version));
-        if version_is_served {
+        let is_ours = state.kinds.all().any(|k| !k.is_custom() && k.resource.group == self.path.group);
+        if is_ours {
             Answer::refusal(&Status::no_such_path())
         } else {
             Answer::plain(404, NO_PAGE)
@@ -215,8 +231,10 @@ impl Asks {
         }
         match &self.undecodable {
             Some(why) => Err(body::undecodable(kind, why, &self.raw)),
-            None if self.body.is_null() => Err(body::undecodable(kind, "unexpected end of JSON input", &self.raw)),
-            None => Ok(self.body.clone()),
+            None => match body::not_an_object(&self.body) {
+                Some(why) => Err(body::undecodable(kind, &why, &self.raw)),
+                None => Ok(self.body.clone()),
+            },
         }
     }
 }
@@ -237,7 +255,9 @@ struct At<'a> {
 impl At<'_> {
     fn show(&self) -> Result<Show, Status> {
         let asks = self.asks;
-        let form = Form::negotiate(asks.accept(), asks.query.get("includeObject"), !self.kind.is_custom())?;
+        let is_list = asks.path.name.is_empty() && asks.method == Method::GET;
+        let include = asks.query.get("includeObject");
+        let form = Form::negotiate(asks.accept(), include, !self.kind.is_custom(), is_list)?;
         Ok(Show {
             kind: Arc::clone(self.kind),
             version: asks.path.version.clone(),
@@ -258,6 +278,12 @@ impl At<'_> {
             now: self.cluster.now(),
             options,
         }
+    }
+
+    fn options(&self, what: &str, apply: bool) -> Result<WriteOptions, Status> {
+        let mut options = options::write_options(&self.asks.query, self.agent, what, apply)?;
+        options.duplicates.clone_from(&self.asks.duplicates);
+        Ok(options)
     }
 
     fn get(&self, state: &mut State, stale: u64) -> Result<Answer, Status> {
@@ -289,27 +315,27 @@ impl At<'_> {
     fn create(&self, state: &mut State) -> Result<Answer, Status> {
         let show = self.show()?;
         let object = self.asks.object(&self.kind.kind)?;
-        let options = options::write_options(&self.asks.query, self.agent, "CreateOptions", false)?;
+        let options = self.options("CreateOptions", false)?;
         let written = registry::create(state, &self.write("", &options), object)?;
         Ok(self.written(&show, written))
     }
 
     fn update(&self, state: &mut State, subresource: &str) -> Result<Answer, Status> {
         let show = self.show()?;
-        let options = options::write_options(&self.asks.query, self.agent, "UpdateOptions", false)?;
+        let options = self.options("UpdateOptions", false)?;
         let write = self.write(subresource, &options);
         if subresource == "scale" {
             let written = registry::update_scale(state, &write, self.asks.object("Scale")?)?;
-            return self.scale(&written);
+            return self.scale(&show, &written);
         }
         let object = self.asks.object(&self.kind.kind)?;
         let written = registry::update(state, &write, object)?;
         Ok(self.written(&show, written))
     }
 
-    fn scale(&self, written: &Written) -> Result<Answer, Status> {
+    fn scale(&self, show: &Show, written: &Written) -> Result<Answer, Status> {
         let scale = registry::read_scale(self.kind, &written.object.value)?;
-        let mut answer = Answer::json(200, &scale);
+        let mut answer = Answer::text(200, show.scale(&scale));
         answer.warnings.clone_from(&written.warnings);
         Ok(answer)
     }
@@ -318,14 +344,22 @@ impl At<'_> {
         let asks = self.asks;
         let apply = asks.format == Format::Apply;
         let strategic = asks.format == Format::StrategicMergePatch;
-        if matches!(asks.format, Format::Json | Format::Yaml | Format::Unknown) || strategic && self.kind.is_custom() {
+        let is_patch = !matches!(asks.format, Format::Json | Format::Yaml | Format::Unknown);
+        if !is_patch && !self.kind.is_custom() {
+            let refusal = Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+            return Err(refusal.with_details(json!({})));
+        }
+        if !is_patch || strategic && self.kind.is_custom() {
             return Err(registry::unsupported(self.kind));
         }
         let show = self.show()?;
-        let options = options::write_options(&asks.query, self.agent, "PatchOptions", apply)?;
+        let options = self.options("PatchOptions", apply)?;
         if let Some(why) = &asks.undecodable {
-            let what = if apply { "YAML" } else { "patch" };
-            return Err(Status::bad_request(format!("error decoding {what}: {why}")));
+            return Err(Status::bad_request(match asks.format {
+                Format::Apply => format!("error decoding YAML: {why}"),
+                Format::StrategicMergePatch => why.clone(),
+                _ => format!("error decoding patch: {why}"),
+            }));
         }
         let given = asks.body.clone();
         let patch = match asks.format {
@@ -340,16 +374,21 @@ impl At<'_> {
         };
         let written = registry::patch(state, &self.write(subresource, &options), &patch)?;
         if subresource == "scale" {
-            return self.scale(&written);
+            return self.scale(&show, &written);
         }
         Ok(self.written(&show, written))
     }
 
     fn delete_options(&self) -> Result<Value, Status> {
-        let body = if self.asks.raw.is_empty() {
-            Value::Null
-        } else {
-            self.asks.object("DeleteOptions")?
+        let asks = self.asks;
+        let body = match &asks.undecodable {
+            _ if asks.raw.is_empty() => Value::Null,
+            Some(why) if asks.format == Format::Json => {
+                return Err(Status::bad_request(format!(
+                    "couldn't get version/kind; json parse error: {why}"
+                )));
+            }
+            _ => asks.object("DeleteOptions")?,
         };
         options::delete_options(&self.asks.query, body)
     }
@@ -361,10 +400,12 @@ impl At<'_> {
             dry_run: options["dryRun"].as_array().is_some_and(|list| !list.is_empty()),
             ..WriteOptions::default()
         };
-        Ok(match registry::delete(state, &self.write("", &write_options), &options)? {
+        let mut answer = match registry::delete(state, &self.write("", &write_options), &options)? {
             Deleted::Status(status) => Answer::json(200, &status),
             Deleted::Object(object) => Answer::text(200, show.object(&object)),
-        })
+        };
+        answer.warnings = self.deletion_warnings(&options);
+        Ok(answer)
     }
 
     fn delete_collection(&self, state: &mut State) -> Result<Answer, Status> {
@@ -387,7 +428,20 @@ impl At<'_> {
         };
         registry::delete_collection(state, &self.write("", &write_options), &keys, &options)?;
         let text = show.list(page.version, &page.items, &page.resume, page.remaining);
-        Ok(Answer::text(200, text))
+        let mut answer = Answer::text(200, text);
+        if !page.items.is_empty() {
+            answer.warnings = self.deletion_warnings(&options);
+        }
+        Ok(answer)
+    }
+
+    /// Jobs alone leave their Pods behind unless told otherwise.
+    fn deletion_warnings(&self, options: &Value) -> Vec<String> {
+        let told = !options["propagationPolicy"].is_null() || !options["orphanDependents"].is_null();
+        if !self.kind.is("batch", "jobs") || told {
+            return Vec::new();
+        }
+        vec![PODS_ARE_PRESERVED.to_owned()]
     }
 
     fn subresource(&self, state: &mut State) -> Result<Answer, Status> {
@@ -400,8 +454,10 @@ impl At<'_> {
             ("scale", _) if self.kind.scale.is_none() => Err(self.no_subresource()),
             ("status", "GET") => self.get(state, 0),
             ("scale", "GET") => {
+                let show = self.show()?;
                 let found = read::get(state, self.kind, &path.namespace, &path.name, "", 0)?;
-                Ok(Answer::json(200, &registry::read_scale(self.kind, &found.value)?))
+                let scale = registry::read_scale(self.kind, &found.value)?;
+                Ok(Answer::text(200, show.scale(&scale)))
             }
             ("status" | "scale", "PUT") => self.update(state, sub),
             ("status" | "scale", "PATCH") => self.patch(state, sub),
@@ -437,7 +493,7 @@ impl At<'_> {
         act: fn(&mut State, &Write<'_>, &Value) -> Result<Value, Status>,
     ) -> Result<Answer, Status> {
         let object = self.asks.object(kind)?;
-        let options = options::write_options(&self.asks.query, self.agent, "CreateOptions", false)?;
+        let options = self.options("CreateOptions", false)?;
         let write = self.write("", &options);
         act(state, &write, &object).map(|status| Answer::json(201, &status))
     }
@@ -472,6 +528,12 @@ impl At<'_> {
         let until = self.cluster.now() + chrono::TimeDelta::seconds(seconds);
         request["metadata"]["name"] = json!(path.name);
         request["metadata"]["namespace"] = json!(path.namespace);
+        for field in ["uid", "creationTimestamp"] {
+            request["metadata"][field] = found.value["metadata"][field].clone();
+        }
+        if !request["spec"]["audiences"].is_array() {
+            request["spec"]["audiences"] = json!(["https://kubernetes.default.svc"]);
+        }
         request["spec"]["expirationSeconds"] = json!(seconds);
         request["status"] = json!({
             "token": format!("kubesim.{}", text(&found.value, "/metadata/uid")),

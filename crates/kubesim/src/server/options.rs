@@ -33,11 +33,9 @@ fn number(query: &Query, name: &str) -> Result<Option<i64>, Status> {
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| {
-        Status::bad_request(format!(
-            "unable to decode query parameter {name:?}: strconv.ParseInt: parsing {text:?}: invalid syntax"
-        ))
-    })
+    text.parse()
+        .map(Some)
+        .map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))
 }
 
 impl ListOptions {
@@ -210,6 +208,13 @@ pub(super) fn write_options(query: &Query, agent: &str, what: &str, apply: bool)
             errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
         }
     }
+    if let Some((at, bad)) = manager.char_indices().find(|(_, c)| c.is_control()) {
+        errors.push(FieldError::invalid(
+            "fieldManager",
+            manager,
+            format!("invalid character U+{:04X} (at position {at})", u32::from(bad)),
+        ));
+    }
     if manager.len() > 128 {
         errors.push(FieldError::too_long("fieldManager", 128));
     }
@@ -225,7 +230,7 @@ pub(super) fn write_options(query: &Query, agent: &str, what: &str, apply: bool)
         dry_run: !dry_run.is_empty(),
         manager: if manager.is_empty() { "unknown" } else { manager }.to_owned(),
         validation,
-        applied: false,
+        ..WriteOptions::default()
     })
 }
 
@@ -250,6 +255,7 @@ pub(super) fn delete_options(query: &Query, body: Value) -> Result<Value, Status
         }
         options
     } else {
+        check_types(&body)?;
         body
     };
     if options["dryRun"].as_array().is_some_and(|list| list.iter().any(|v| v != "All")) {
@@ -257,4 +263,35 @@ pub(super) fn delete_options(query: &Query, body: Value) -> Result<Value, Status
         return Err(schema::invalid("meta.k8s.io", "DeleteOptions", "", &[error]));
     }
     Ok(options)
+}
+
+/// What the decoder says of a body that is no `DeleteOptions`.
+fn check_types(body: &Value) -> Result<(), Status> {
+    let kind = body["kind"].as_str().unwrap_or("DeleteOptions");
+    if kind != "DeleteOptions" {
+        let version = body["apiVersion"].as_str().unwrap_or_default();
+        return Err(Status::bad_request(format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:111\""
+        )));
+    }
+    for (field, wanted) in [
+        ("gracePeriodSeconds", "int64"),
+        ("orphanDependents", "bool"),
+        ("propagationPolicy", "v1.DeletionPropagation"),
+    ] {
+        let (fits, given) = match &body[field] {
+            Value::Null => continue,
+            Value::String(_) => (field == "propagationPolicy", "string"),
+            Value::Bool(_) => (field == "orphanDependents", "bool"),
+            Value::Number(_) => (field == "gracePeriodSeconds", "number"),
+            Value::Array(_) => (false, "array"),
+            Value::Object(_) => (false, "object"),
+        };
+        if !fits {
+            return Err(Status::bad_request(format!(
+                "json: cannot unmarshal {given} into Go struct field DeleteOptions.{field} of type {wanted}"
+            )));
+        }
+    }
+    Ok(())
 }

@@ -60,7 +60,8 @@ pub(super) fn list(
     if !options.resume.is_empty() {
         return resumed(table, namespace, options, current);
     }
-    let asked = options::version(&options.version)?;
+    let asked = options::version(&options.version)
+        .map_err(|status| Status::bad_request(format!("invalid resource version: {}", status.message)))?;
     if asked > current {
         return Err(options::too_large(asked, current));
     }
@@ -79,12 +80,12 @@ pub(super) fn list(
 }
 
 fn resumed(table: &Table, namespace: &str, options: &ListOptions, current: u64) -> Result<Page, Status> {
+    let (version, start) = decode(&options.resume)?;
     if !matches!(options.version.as_str(), "" | "0") {
         return Err(Status::bad_request(
             "specifying resource version is not allowed when using continue",
         ));
     }
-    let (version, start) = decode(&options.resume)?;
     if version == 0 {
         return Ok(page(table, namespace, options, current, true, &start, options.limit));
     }
@@ -125,22 +126,28 @@ fn page(
         then = table.at(version, namespace);
         Box::new(then.iter())
     };
-    let wanted = |(_, stored): &(&String, &Arc<Stored>)| matches(&options.labels, &options.fields, &stored.value);
-    let mut rest = all.filter(|(key, _)| **key >= from).filter(wanted);
+    let wanted = |stored: &Arc<Stored>| matches(&options.labels, &options.fields, &stored.value);
+    let mut rest = all.filter(|(key, _)| **key >= from);
     if limit == 0 {
         return Page {
             version,
-            items: rest.map(|(_, stored)| Arc::clone(stored)).collect(),
+            items: rest.map(|(_, stored)| stored).filter(|s| wanted(s)).cloned().collect(),
             resume: String::new(),
             remaining: None,
         };
     }
     let mut items = Vec::new();
     let mut last = String::new();
-    for (key, stored) in rest.by_ref().take(limit) {
-        items.push(Arc::clone(stored));
-        last.clone_from(key);
+    for (key, stored) in rest.by_ref() {
+        if wanted(stored) {
+            items.push(Arc::clone(stored));
+            last.clone_from(key);
+        }
+        if items.len() == limit {
+            break;
+        }
     }
+    // What is left counts whether it is wanted or not: a page can turn out to be empty, as with the real one.
     let more = rest.count();
     let resume = if more > 0 {
         encode(version, &format!("{}\0", &last[prefix.len()..]))
@@ -178,8 +185,17 @@ fn decode(token: &str) -> Result<(u64, String), Status> {
     let bytes = URL_SAFE_NO_PAD
         .decode(token.trim_end_matches('='))
         .map_err(|_| bad("continue key is not valid: illegal base64 data at input byte 0"))?;
-    let token: Value = serde_json::from_slice(&bytes)
-        .map_err(|_| bad("continue key is not valid: invalid character in the token"))?;
+    let token: Value = serde_json::from_slice(&bytes).map_err(|_| {
+        let first = bytes.iter().copied().find(|b| !b.is_ascii_whitespace());
+        let shown = match first {
+            Some(byte) if byte.is_ascii_graphic() => format!("'{}'", char::from(byte)),
+            Some(byte) => format!("'\\u{byte:04x}'"),
+            None => return bad("continue key is not valid: unexpected end of JSON input"),
+        };
+        bad(&format!(
+            "continue key is not valid: invalid character {shown} looking for beginning of value"
+        ))
+    })?;
     if token["v"] != "meta.k8s.io/v1" {
         return Err(bad(&format!(
             "continue key is not valid: server does not recognize this encoded version {}",

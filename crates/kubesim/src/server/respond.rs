@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::{
-    Status,
+    Status, builtin,
     kinds::Kind,
     schema::{self, Include, Rules},
     storage::Stored,
@@ -28,15 +28,17 @@ pub(super) enum Form {
 
 impl Form {
     /// The first form of the `Accept` header that is understood.
-    pub(super) fn negotiate(accept: &str, include: &str, builtin: bool) -> Result<Self, Status> {
+    pub(super) fn negotiate(accept: &str, include: &str, builtin: bool, list: bool) -> Result<Self, Status> {
         if accept.trim().is_empty() {
             return Ok(Self::Whole);
         }
+        let mut any = false;
         for range in accept.split(',') {
             let mut parts = range.split(';').map(str::trim);
             if !matches!(parts.next(), Some("application/json" | "*/*" | "application/*")) {
                 continue;
             }
+            any = true;
             let parameter = |name: &str| {
                 range
                     .split(';')
@@ -61,16 +63,18 @@ impl Form {
                 _ => {}
             }
         }
-        let accepted = if builtin {
-            "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+        let known = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        if any || !builtin {
+            let message = format!("only the following media types are accepted: {known}");
+            return Err(Status::new(406, "NotAcceptable", message));
+        }
+        let streams = if list {
+            ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
         } else {
-            "application/json, application/yaml"
+            ""
         };
-        Err(Status::new(
-            406,
-            "NotAcceptable",
-            format!("only the following media types are accepted: {accepted}"),
-        ))
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {known}{streams}");
+        Err(Status::new(406, "NotAcceptable", message).with_details(json!({})))
     }
 }
 
@@ -121,6 +125,19 @@ pub(super) struct Show {
 }
 
 impl Show {
+    /// One object of a stream whose first table has shown the columns already.
+    pub(super) fn next_object(&self, stored: &Stored) -> Bytes {
+        match self.form {
+            Form::Table(include) => {
+                let metadata = json!({"resourceVersion": stored.version.to_string()});
+                let mut table = self.table(&[&stored.value], include, metadata);
+                table["columnDefinitions"] = Value::Null;
+                Bytes::from(table.to_string())
+            }
+            _ => self.object(stored),
+        }
+    }
+
     /// One object.
     pub(super) fn object(&self, stored: &Stored) -> Bytes {
         match self.form {
@@ -136,6 +153,20 @@ impl Show {
         }
     }
 
+    /// A scale.
+    pub(super) fn scale(&self, scale: &Value) -> Bytes {
+        let shown = match self.form {
+            Form::Whole | Form::Aggregated => scale.to_string(),
+            Form::Partial => partial(scale).to_string(),
+            Form::Table(include) => {
+                let metadata = json!({"resourceVersion": scale["metadata"]["resourceVersion"]});
+                let columns = builtin::scale().columns();
+                schema::table(columns, [scale], self.now, include, metadata).to_string()
+            }
+        };
+        Bytes::from(shown)
+    }
+
     fn table(&self, objects: &[&Value], include: Include, metadata: Value) -> Value {
         let columns = self.kind.rules(&self.version).map(Rules::columns).unwrap_or_default();
         schema::table(columns, objects.iter().copied(), self.now, include, metadata)
@@ -144,7 +175,8 @@ impl Show {
     /// A list; `more` is the continue token and how many remain, where that is known.
     pub(super) fn list(&self, version: u64, items: &[Arc<Stored>], resume: &str, remaining: Option<usize>) -> Bytes {
         let mut metadata = json!({"resourceVersion": version.to_string()});
-        if !resume.is_empty() {
+        // Lists of custom resources have the field in any case.
+        if !resume.is_empty() || self.kind.is_custom() && self.form == Form::Whole {
             metadata["continue"] = json!(resume);
         }
         if let Some(remaining) = remaining {

@@ -54,6 +54,8 @@ pub(super) struct Watch {
     /// The event that ends the watch.
     last: Option<String>,
     ended: bool,
+    /// An event was sent.
+    began: bool,
 }
 
 impl Watch {
@@ -88,6 +90,7 @@ impl Watch {
             held: None,
             last: None,
             ended: false,
+            began: false,
             show,
             options,
         };
@@ -281,7 +284,8 @@ impl Watch {
             let event = json!({"type": kind, "object": &*stored.value});
             intercept.watch_event(&self.user, self.show.kind.resource.plural, &event)
         });
-        let object = self.show.object(stored);
+        let object = if self.began { self.show.next_object(stored) } else { self.show.object(stored) };
+        self.began = true;
         let object = String::from_utf8_lossy(&object);
         match fault {
             WatchFault::Deliver => {
