@@ -24,7 +24,7 @@ use crate::{
 
 /// Everything a pass decides; `status` becomes the one status write at its end.
 pub(crate) fn plan(s: &Situation<'_>) -> Plan {
-    let mut draft = Draft::default();
+    let mut draft = Draft::new(s.now);
     if s.new.is_none() && s.others.is_empty() {
         draft.greet(s.world);
     }
@@ -162,9 +162,8 @@ fn abort_on_deadline(s: &Situation<'_>, after: &RolloutStatus, pause: &mut Pause
     if !s.spec.aborts_on_deadline() || !updating || pause.is_aborted(s.before) {
         return;
     }
-    let waits = s.others.iter().any(|rs| Situation::deadline_of(rs).is_some());
     let late = conditions::deadline(s, s.before).is_some_and(|at| s.now >= at);
-    if late && !waits && !conditions::is_progress(s.before, after) {
+    if late && !s.is_older_kept() && !conditions::is_progress(s.before, after) {
         let kind = s.new.map_or("Rollout", |_| "ReplicaSet");
         let name = s.new.map_or(s.name, |rs| rs.name.as_str());
         let text = format!("{kind} \"{name}\" has timed out progressing.");

@@ -210,9 +210,7 @@ pub(crate) fn calculate(s: &Situation<'_>, aborted: Option<&str>, after: &mut Ro
             }
             remove(after, PROGRESSING);
             after.conditions.push(condition);
-        } else if !s.others.iter().any(|rs| Situation::deadline_of(rs).is_some())
-            && deadline(s, after).is_some_and(|at| now >= at)
-        {
+        } else if !s.is_older_kept() && deadline(s, after).is_some_and(|at| now >= at) {
             let message = format!("{replica_set} \"{name}\" has timed out progressing.");
             set(
                 after,

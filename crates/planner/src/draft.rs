@@ -6,8 +6,9 @@ use serin_api::status::RolloutStatus;
 use serin_model::{Event, Plan, PlannedWrite, World, Write, merge_patch};
 
 /// Collects what a pass decides.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Draft {
+    now: DateTime<Utc>,
     writes: Vec<PlannedWrite>,
     /// Decided, not yet tied to a write: recorded with the next one, so that the order of events is the order of decisions.
     pending: Vec<Event>,
@@ -16,6 +17,17 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// Nothing is decided yet.
+    pub(crate) fn new(now: DateTime<Utc>) -> Self {
+        Self {
+            now,
+            writes: Vec::new(),
+            pending: Vec::new(),
+            wake_at: None,
+            warnings: Vec::new(),
+        }
+    }
+
     pub(crate) fn write(&mut self, write: Write, events: impl IntoIterator<Item = Event>) {
         let mut all = std::mem::take(&mut self.pending);
         all.extend(events);
@@ -77,8 +89,12 @@ impl Draft {
         ));
     }
 
-    /// Look again at the earliest of all times asked for.
+    /// Look again at the earliest of all times asked for. Time alone changes nothing about a moment that has passed: whoever
+    /// waited for it would look again and again without rest.
     pub(crate) fn wake(&mut self, at: DateTime<Utc>) {
+        if at <= self.now {
+            return;
+        }
         self.wake_at = Some(self.wake_at.map_or(at, |known| known.min(at)));
     }
 

@@ -92,7 +92,7 @@ fn services_missing(spec: &RolloutSpec) -> Option<String> {
 pub(crate) fn plan(world: &World, problem: &Problem, now: DateTime<Utc>) -> Plan {
     let rollout = &world.rollout;
     let before = rollout.status.clone().unwrap_or_default();
-    let mut draft = Draft::default();
+    let mut draft = Draft::new(now);
     draft.greet(world);
     let name = rollout.metadata.name.as_deref().unwrap_or_default();
     let mut after = before.clone();

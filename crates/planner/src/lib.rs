@@ -46,7 +46,7 @@ pub fn plan(world: &World, now: DateTime<Utc>) -> Plan {
     if rollout.spec.replicas.is_none() {
         // An autoscaler needs the number in the object (compat 1.1, H9).
         let resource_version = rollout.metadata.resource_version.clone().unwrap_or_default();
-        let mut draft = draft::Draft::default();
+        let mut draft = draft::Draft::new(now);
         draft.write(
             Write::PatchRollout {
                 resource_version,

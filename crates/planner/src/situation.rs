@@ -158,6 +158,13 @@ impl<'a> Situation<'a> {
         Some(DateTime::parse_from_rfc3339(text).map_or(DateTime::UNIX_EPOCH, |at| at.with_timezone(&Utc)))
     }
 
+    /// An older version runs on until its time has come: while it does, no progress deadline passes (compat 2.16). One that
+    /// is scaled down already keeps nothing waiting, whatever its annotation says.
+    pub(crate) fn is_older_kept(&self) -> bool {
+        let kept = |rs: &&ReplicaSetView| rs.replicas > 0 && Self::deadline_of(rs).is_some();
+        self.others.iter().any(kept)
+    }
+
     /// Older than stable, by at most the window (compat 2.7).
     pub(crate) fn is_rollback_within_window(&self) -> bool {
         let window = self.spec.rollback_window_revisions();

@@ -471,3 +471,54 @@ fn pods_that_are_going_already_make_up_for_no_others() {
     world.replica_sets[0].available = 3;
     assert!(scaled(&world), "{:#?}", plan(&world, now()));
 }
+
+/// A canary that is late at its last step, while a third version has a time at which it may go.
+fn late_beside(replicas: i32) -> World {
+    let mut world = canary();
+    world.rollout.spec.progress_deadline_seconds = Some(60);
+    let condition = json!({
+        "type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated", "message": "",
+        "lastUpdateTime": "2026-01-01T00:08:30Z", "lastTransitionTime": "2026-01-01T00:08:30Z",
+    });
+    let at_step = json!({
+        "currentStepIndex": 2, "controllerPause": null, "pauseConditions": null, "phase": "Progressing",
+        "conditions": [condition], "updatedReplicas": 1,
+        "replicas": 5 + replicas, "readyReplicas": 5 + replicas, "availableReplicas": 5 + replicas,
+    });
+    status(&mut world, &at_step);
+    world.replica_sets[1].replicas = 3;
+    let mut third = world.replica_sets[0].clone();
+    third.name = "demo-third".to_owned();
+    third.uid = "rs-third".to_owned();
+    third.labels = BTreeMap::from([(HASH_LABEL.to_owned(), "third".to_owned())]);
+    third
+        .annotations
+        .insert("scale-down-deadline".to_owned(), "2026-01-01T00:10:20Z".to_owned());
+    third.replicas = replicas;
+    third.current = replicas;
+    third.ready = replicas;
+    third.available = replicas;
+    world.replica_sets.push(third);
+    world
+}
+
+#[test]
+fn a_version_that_is_scaled_down_keeps_no_deadline_from_passing() {
+    let plan = plan(&late_beside(0), now());
+    let status = new_status(&plan);
+    let reasons: Vec<&Value> = status["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| &c["reason"])
+        .collect();
+    assert!(reasons.contains(&&json!("ProgressDeadlineExceeded")), "{status}");
+    assert_eq!(status["phase"], "Degraded");
+}
+
+#[test]
+fn while_an_older_version_is_kept_the_deadline_waits_and_nobody_looks_again_at_once() {
+    let plan = plan(&late_beside(2), now());
+    assert_ne!(new_status(&plan)["phase"], "Degraded");
+    assert_eq!(plan.wake_at, Some("2026-01-01T00:10:20Z".parse().unwrap()));
+}
