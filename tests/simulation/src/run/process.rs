@@ -115,6 +115,7 @@ impl Processes {
             user: user.clone(),
             started: self.started,
             refusals: Arc::clone(&self.refusals),
+            looked: Mutex::new((self.started, 0)),
         };
         let context = context.with_audit(Arc::new(watched));
         let (stop, stopped) = oneshot::channel();
@@ -212,10 +213,33 @@ struct Watched {
     user: String,
     started: Instant,
     refusals: Refusals,
+    /// How many plans were made at a moment.
+    looked: Mutex<(Instant, u32)>,
+}
+
+/// More plans than this at one moment never end: virtual time stands still as long as somebody works.
+const TOO_OFTEN: u32 = 1000;
+
+impl Watched {
+    fn count(&self, world: &Seen, plan: &Plan, now: DateTime<Utc>) {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.0 != Instant::now() {
+            *looked = (Instant::now(), 0);
+        }
+        looked.1 += 1;
+        assert!(
+            looked.1 < TOO_OFTEN,
+            "{TOO_OFTEN} plans without a rest at {now}: {} writes, to look again at {:?}; {:?}",
+            plan.writes.len(),
+            plan.wake_at,
+            world.rollout.status,
+        );
+    }
 }
 
 impl Audit for Watched {
     fn findings(&self, world: &Seen, plan: &Plan, now: DateTime<Utc>) -> Vec<Finding> {
+        self.count(world, plan, now);
         let Some(inner) = &self.inner else {
             return Vec::new();
         };
