@@ -172,6 +172,7 @@ if [ -n "$long" ]; then
   export PROPTEST_CASES="${PROPTEST_CASES:-5000}"
 fi
 suite tests cargo cargo test --workspace --no-fail-fast
+suite e2e-simulated plain "$bin/serin-e2e" --simulated ${long:+--long}
 suite e2e plain "$bin/serin-e2e" ${long:+--long}
 if [ -n "$long" ]; then
   suite demo check tools/demo.sh
