@@ -68,6 +68,8 @@ pub struct CrdVersion {
     namespaced: bool,
     node: Node,
     columns: Vec<Column>,
+    /// Whether the schema has rules in the Common Expression Language.
+    has_rules: bool,
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
@@ -270,6 +272,7 @@ impl CrdVersion {
         });
         let selectable = version.get("selectableFields").and_then(Value::as_array);
         Self {
+            has_rules: version.pointer("/schema/openAPIV3Schema").is_some_and(has_rules),
             name: text(version, "/name").to_owned(),
             served: version["served"] == true,
             storage: version["storage"] == true,
@@ -417,7 +420,9 @@ impl Rules for CrdVersion {
             validate_embedded(object, &self.node, &mut Vec::new(), &mut errors);
         }
         errors.extend(check_keyed_lists(object, &self.node));
-        rules_skipped(&mut errors);
+        if self.has_rules {
+            rules_skipped(&mut errors);
+        }
         errors
     }
 
@@ -443,7 +448,9 @@ impl Rules for CrdVersion {
         if !lists.is_empty() && check_keyed_lists(old, &self.node).is_empty() {
             errors.extend(lists);
         }
-        rules_skipped(&mut errors);
+        if self.has_rules {
+            rules_skipped(&mut errors);
+        }
         errors
     }
 
@@ -461,7 +468,7 @@ impl Rules for CrdVersion {
 }
 
 /// The server does not come to its rules in the Common Expression Language where the object is not of the right form, and
-/// says so, whether there are any or not.
+/// says so.
 fn rules_skipped(errors: &mut Vec<FieldError>) {
     let blocking = errors.iter().any(|error| {
         matches!(
@@ -480,6 +487,16 @@ fn rules_skipped(errors: &mut Vec<FieldError>) {
             "some validation rules were not checked because the object was invalid; correct the existing errors to complete \
              validation",
         ));
+    }
+}
+
+fn has_rules(schema: &Value) -> bool {
+    match schema {
+        Value::Array(items) => items.iter().any(has_rules),
+        Value::Object(map) => {
+            map.get("x-kubernetes-validations").is_some_and(Value::is_array) || map.values().any(has_rules)
+        }
+        _ => false,
     }
 }
 
