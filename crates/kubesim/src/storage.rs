@@ -346,4 +346,17 @@ impl Store {
         let start = index.saturating_sub(self.dropped).min(self.history.len());
         self.history.range(start..).cloned().collect()
     }
+
+    /// The changes after a version; `None` when some of them are no longer kept.
+    pub(crate) fn changes_after(&self, version: u64) -> Option<Vec<Change>> {
+        let missing = match self.history.front() {
+            Some(first) => first.version > version.max(FIRST) + 1,
+            None => version.max(FIRST) < self.version,
+        };
+        if missing {
+            return None;
+        }
+        let start = self.history.partition_point(|change| change.version <= version);
+        Some(self.history.range(start..).cloned().collect())
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     cache::Name,
     engine::{Engine, Outcome},
-    objects::{controller_reference, has_all, is_deleted, is_finished, is_ready, list, name, text, uid},
+    objects::{controller_reference, has_all, is_deleted, is_finished, is_ready, list, name, number, text, uid},
 };
 use crate::Status;
 
@@ -193,13 +193,14 @@ impl Engine {
             let mut metadata = slice["metadata"].clone();
             metadata["labels"] = Value::Object(labels);
             metadata["annotations"][TRIGGER] = self.stamp();
-            let fields = [
-                ("metadata", metadata),
-                ("endpoints", endpoints),
-                ("ports", ports.clone()),
-            ];
-            self.put_with(USER, SLICES, None, slice, fields)?;
-            return Ok(());
+            let ports = ("ports", ports.clone());
+            let endpoints = ("endpoints", endpoints);
+            if self.tracks_fields(slice) {
+                let fields = [("metadata", metadata), endpoints, ports];
+                return self.put_with(USER, SLICES, None, slice, fields).map(|_| ());
+            }
+            metadata["generation"] = json!(number(&metadata["generation"]) + 1);
+            return self.store_with(USER, SLICES, slice, [("metadata", metadata), endpoints, ports]);
         }
         let slice = json!({
             "apiVersion": "discovery.k8s.io/v1",

@@ -192,13 +192,11 @@ impl Engine {
 
     /// Follows every change since the last time.
     pub(super) fn absorb(&mut self) {
-        // Every version is one change: the version counts the changes.
-        let index = usize::try_from(self.seen).unwrap_or(usize::MAX);
-        let changes = self.cluster.history_since(index);
-        if changes.first().is_some_and(|first| first.version != self.seen + 1) {
+        let changes = self.cluster.state().store.changes_after(self.seen);
+        let Some(changes) = changes else {
             self.look_around();
             return;
-        }
+        };
         for change in changes {
             self.seen = change.version;
             self.follow(

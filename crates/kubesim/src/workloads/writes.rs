@@ -16,31 +16,45 @@ use crate::{
 
 impl Engine {
     /// Writes a status, unless it is there already.
-    ///
-    /// Statuses are most of what the controllers write, and they write them as the API server would store them (a test
-    /// says so): the schema is not walked for each, unless somebody wants to know who owns which field.
     pub(super) fn write_status(&self, user: &str, resource: &str, object: &Value, status: Value) -> Result<(), Status> {
         if object["status"] == status {
             return Ok(());
         }
-        {
-            let mut state = self.cluster.state();
-            let kind = state.kinds.find(resource)?;
-            let (namespace, name) = (namespace(object), name(object));
-            let stored = state.store.table(kind.resource).get(namespace, name);
-            let value = stored.map(|stored| Arc::clone(&stored.value));
-            let value = value.ok_or_else(|| Status::not_found(kind.resource, name))?;
-            if value["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
-                return Err(Status::modified(kind.resource, name));
-            }
-            if !state.managed_fields && value["metadata"]["managedFields"].is_null() {
-                let new = with_fields(&value, [("status", status)]);
-                state.store.put(user, kind.resource, namespace, name, Some(new));
-                return Ok(());
-            }
+        if !self.tracks_fields(object) {
+            return self.store_with(user, resource, object, [("status", status)]);
         }
         self.put_with(user, resource, Some("status"), object, [("status", status)])
             .map(|_| ())
+    }
+
+    /// Whether somebody wants to know who owns which field of an object.
+    pub(super) fn tracks_fields(&self, object: &Value) -> bool {
+        !object["metadata"]["managedFields"].is_null() || self.cluster.state().managed_fields
+    }
+
+    /// Stores an object with other values of some fields as they are.
+    ///
+    /// Statuses and endpoints are most of what the controllers write, and they write them as the API server would store
+    /// them (a test says so): the schema is not walked for each.
+    pub(super) fn store_with<const N: usize>(
+        &self,
+        user: &str,
+        resource: &str,
+        object: &Value,
+        fields: [(&str, Value); N],
+    ) -> Result<(), Status> {
+        let mut state = self.cluster.state();
+        let kind = state.kinds.find(resource)?;
+        let (namespace, name) = (namespace(object), name(object));
+        let Some(stored) = state.store.table(kind.resource).get(namespace, name) else {
+            return Err(Status::not_found(kind.resource, name));
+        };
+        if stored.value["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
+            return Err(Status::modified(kind.resource, name));
+        }
+        let new = with_fields(object, fields);
+        state.store.put(user, kind.resource, namespace, name, Some(new));
+        Ok(())
     }
 
     /// Replaces an object by itself with other values of some fields; the old values are not even copied.

@@ -139,9 +139,9 @@ async fn an_orphan_that_is_selected_is_adopted_and_a_relabelled_pod_is_released(
 #[tokio::test(start_paused = true)]
 async fn a_size_beyond_one_burst_is_reached_and_taken_back() {
     let stage = Stage::with(super::Options::default(), ready_after(10), |w| w.with_nodes(4).terse());
-    stage.create("replicasets", replicaset("web", 700, "1"));
+    stage.create("replicasets", replicaset("web", 510, "1"));
     stage.at(3.0).await;
-    assert_eq!(stage.get("replicasets", "web")["status"]["readyReplicas"], 700);
+    assert_eq!(stage.get("replicasets", "web")["status"]["readyReplicas"], 510);
     stage.patch("replicasets", "web", json!({"spec": {"replicas": 0}}));
     stage.at(9.0).await;
     assert!(stage.pods().is_empty());

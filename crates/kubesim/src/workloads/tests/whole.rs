@@ -62,15 +62,19 @@ async fn at_rest_nothing_happens_for_a_thousand_hours() {
 async fn without_a_record_of_the_history_everything_works_the_same() {
     let options = Options {
         record: false,
+        history: 100,
         ..Options::default()
     };
     let stage = Stage::with(options, ByImage, |w| w);
-    stage.create("deployments", deployment("web", 50, "1"));
-    stage
-        .until("50 available", |s| {
-            s.get("deployments", "web")["status"]["availableReplicas"] == 50
-        })
-        .await;
+    let available = |count: u64| move |s: &Stage| s.get("deployments", "web")["status"]["availableReplicas"] == count;
+    stage.create("deployments", deployment("web", 9, "1"));
+    stage.until("9 available", available(9)).await;
+    // More changes at once than are kept.
+    stage.patch("deployments", "web", json!({"spec": {"replicas": 120}}));
+    stage.until("120 available", available(120)).await;
+    stage.patch("deployments", "web", json!({"spec": {"replicas": 1}}));
+    stage.at(60.0).await;
+    assert_eq!(stage.pods().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,7 +93,7 @@ async fn the_whole_chain_takes_some_ten_milliseconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn statuses_are_written_as_the_api_server_would_store_them() {
+async fn statuses_and_endpoints_are_written_as_the_api_server_would_store_them() {
     let stage = Stage::new(ByImage);
     stage.create("services", service("web", "web"));
     stage.create("deployments", deployment("web", 3, "1"));
@@ -113,6 +117,13 @@ async fn statuses_are_written_as_the_api_server_would_store_them() {
                 assert_eq!(same["status"], object["status"], "{resource}");
                 compared += 1;
             }
+        }
+        for slice in stage.cluster.list("endpointslices") {
+            let same = stage
+                .cluster
+                .update("user", "endpointslices", None, (*slice).clone())
+                .unwrap();
+            assert_eq!(same, slice);
         }
     }
     assert!(compared > 500, "{compared}");
