@@ -116,7 +116,7 @@ pub async fn run(ctx: Arc<Context>, shutdown: impl Future<Output = ()>) -> Resul
 /// Waits for the end of the election; for ever when there is none.
 async fn ended(leader: &mut JoinSet<()>) {
     if leader.join_next().await.is_none() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

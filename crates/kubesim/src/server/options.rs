@@ -96,7 +96,7 @@ impl ListOptions {
                 errors.push(FieldError::not_supported(
                     field,
                     self.matching.as_str(),
-                    &["Exact", "NotOlderThan", ""],
+                    ["Exact", "NotOlderThan", ""],
                 ));
             }
             if self.matching == "Exact" && self.version == "0" {
@@ -135,7 +135,7 @@ impl ListOptions {
                 errors.push(FieldError::not_supported(
                     field,
                     self.matching.as_str(),
-                    &["NotOlderThan"],
+                    ["NotOlderThan"],
                 ));
             }
             if !self.resume.is_empty() {
@@ -184,7 +184,7 @@ pub(super) fn write_options(query: &Query, agent: &str, what: &str, apply: bool)
     let dry_run = query.all("dryRun");
     if dry_run.iter().any(|v| *v != "All") {
         let values: Vec<Value> = dry_run.iter().map(|v| json!(v)).collect();
-        errors.push(FieldError::not_supported("dryRun", Value::Array(values), &["All"]));
+        errors.push(FieldError::not_supported("dryRun", Value::Array(values), ["All"]));
     }
     let validation = match query.get("fieldValidation") {
         "" | "Warn" => Validation::Warn,
@@ -194,7 +194,7 @@ pub(super) fn write_options(query: &Query, agent: &str, what: &str, apply: bool)
             errors.push(FieldError::not_supported(
                 "fieldValidation",
                 other,
-                &["", "Ignore", "Strict", "Warn"],
+                ["", "Ignore", "Strict", "Warn"],
             ));
             Validation::Warn
         }
@@ -259,7 +259,7 @@ pub(super) fn delete_options(query: &Query, body: Value) -> Result<Value, Status
         body
     };
     if options["dryRun"].as_array().is_some_and(|list| list.iter().any(|v| v != "All")) {
-        let error = FieldError::not_supported("dryRun", options["dryRun"].clone(), &["All"]);
+        let error = FieldError::not_supported("dryRun", options["dryRun"].clone(), ["All"]);
         return Err(schema::invalid("meta.k8s.io", "DeleteOptions", "", &[error]));
     }
     Ok(options)
