@@ -162,8 +162,10 @@ fn service_switched(before: &Facts<'_>, after: &Facts<'_>, name: &str, findings:
         return;
     }
     let stable = before.status.stable_rs.as_str();
-    let unproven = |facts: &Facts<'_>| facts.share(|hash| !hash.is_empty() && hash != stable);
-    let (old, new) = (unproven(before), unproven(after));
+    // A selector without a hash takes pods of all revisions: who has been given what cannot be told before the Service is taken
+    // over (compat 2.14).
+    let old = before.share(|hash| hash != stable);
+    let new = after.share(|hash| !hash.is_empty() && hash != stable);
     if new <= old {
         return;
     }

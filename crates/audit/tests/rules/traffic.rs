@@ -206,6 +206,12 @@ fn the_canary_service_is_switched_before_it_has_weight() {
 }
 
 #[test]
+fn a_service_that_selects_all_revisions_may_be_taken_over() {
+    let scene = Scene::routed().selects("demo-canary", "").weights(50, 50).new_pods(10, 10);
+    scene.accepts(vec![switch("demo-canary", &new())]);
+}
+
+#[test]
 fn while_an_abort_stands_the_next_weight_is_0() {
     let scene = || Scene::routed().weights(20, 80).status(json!({"abort": true}));
     scene().accepts(vec![weight(0)]);
