@@ -7,7 +7,7 @@ use serde_json::Value;
 use serin_kubesim::Change;
 
 use super::{
-    facts::{Rollout, available, selected, serves, shares},
+    facts::{Rollout, available, owner, selected, serves, shares, text},
     knowledge::Knowledge,
     picture::{Kind, Picture},
 };
@@ -66,6 +66,13 @@ impl<'s, 'h> Scene<'s, 'h> {
         views.into_iter().flatten().map(available).max().unwrap_or(0)
     }
 
+    /// Whether the writer could have believed that a ReplicaSet does not exist, or not for long.
+    pub(crate) fn may_be_gone(&self, namespace: &str, name: &str) -> bool {
+        let views = self.views(Kind::ReplicaSet, namespace, name);
+        let is_gone = |o: &Value| o.pointer("/metadata/deletionTimestamp").is_some();
+        views.into_iter().any(|o| o.is_none_or(is_gone))
+    }
+
     /// The fewest pods of a ReplicaSet that the writer could have taken for available.
     pub(crate) fn least_available(&self, namespace: &str, name: &str) -> i64 {
         let views = self.views(Kind::ReplicaSet, namespace, name);
@@ -104,6 +111,16 @@ impl<'s, 'h> Scene<'s, 'h> {
             out = (out.0.max(least.0), out.1.max(least.1));
         }
         out
+    }
+
+    /// Names of the other ReplicaSets of the same owner: those of a deleted Rollout of the same name are another's.
+    pub(crate) fn siblings(&self, namespace: &str, rollout: &str, of: &'h Value) -> impl Iterator<Item = &'h str> {
+        let uid = |o: &Value| owner(o).map(|(_, _, uid)| uid.to_owned());
+        let (mine, itself) = (uid(of), text(of, "/metadata/name"));
+        self.picture.replica_sets_of(namespace, rollout).filter(move |name| {
+            let other = self.picture.latest(Kind::ReplicaSet, namespace, name);
+            *name != itself && other.is_some_and(|o| uid(o) == mine)
+        })
     }
 
     /// Name of the ReplicaSet of a revision.

@@ -162,9 +162,7 @@ fn enough_available(scene: &Scene<'_, '_>, rollout: Rollout<'_>, resize: Resize<
         return Ok(());
     }
     let others: i64 = scene
-        .picture
-        .replica_sets_of(namespace, rollout.name())
-        .filter(|name| *name != resize.name)
+        .siblings(namespace, rollout.name(), resize.before)
         .map(|name| scene.available(namespace, name))
         .sum();
     let (left, needed) = (others + resize.to, rollout.replicas() - rollout.unavailable());
@@ -180,14 +178,16 @@ fn raising(scene: &Scene<'_, '_>, rollout: Rollout<'_>, resize: Resize<'_>) -> V
         return Ok(());
     }
     let aborted = rollout.is_aborted() && !rollout.is_promoted() && resize.hash == rollout.current();
-    if aborted && !rollout.stable().is_empty() && rollout.is_observed() {
+    // When somebody deleted the stable ReplicaSet there is nothing else to serve (compat 2.4, `Initial deploy`).
+    let has_stable = scene
+        .replica_set_of(rollout.namespace(), rollout.name(), rollout.stable())
+        .is_some_and(|rs| !scene.may_be_gone(rollout.namespace(), rs));
+    if aborted && has_stable && rollout.is_observed() {
         return Err((Rule::W3, "the abort stands".to_owned()));
     }
     let namespace = rollout.namespace();
     let others: i64 = scene
-        .picture
-        .replica_sets_of(namespace, rollout.name())
-        .filter(|name| *name != resize.name)
+        .siblings(namespace, rollout.name(), resize.before)
         .map(|name| {
             let views = scene.views(Kind::ReplicaSet, namespace, name);
             views.into_iter().map(|o| o.map_or(0, wanted)).min().unwrap_or(0)
@@ -215,12 +215,12 @@ fn deletion(scene: &Scene<'_, '_>, rollout: Rollout<'_>, resize: Resize<'_>) -> 
         selected_with_weight(scene, rollout, resize)?;
     }
     let others = scene
-        .picture
-        .replica_sets_of(namespace, rollout.name())
+        .siblings(namespace, rollout.name(), resize.before)
         .filter_map(|name| scene.picture.latest(Kind::ReplicaSet, namespace, name))
         .filter(|o| ![rollout.stable(), rollout.current()].contains(&hash_of(o)))
         .filter(|o| o.pointer("/metadata/deletionTimestamp").is_none())
-        .count();
+        .count()
+        + 1;
     if i64::try_from(others).is_ok_and(|n| n <= rollout.history_limit()) {
         return Err((
             Rule::HistoryKept,

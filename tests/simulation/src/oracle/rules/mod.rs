@@ -91,12 +91,7 @@ impl<'s, 'h> StatusWrite<'s, 'h> {
     pub(crate) fn is_first(&self) -> bool {
         let (namespace, name) = (self.old.namespace(), self.old.name());
         let stable = self.scene.replica_set_of(namespace, name, self.old.stable());
-        stable.is_none_or(|rs| {
-            let views = self.scene.views(Kind::ReplicaSet, namespace, rs);
-            views
-                .into_iter()
-                .any(|o| o.is_none_or(|o| o.pointer("/metadata/deletionTimestamp").is_some()))
-        })
+        stable.is_none_or(|rs| self.scene.may_be_gone(namespace, rs))
     }
 
     /// Compat 2.7: older than the stable revision, with fewer than so many between them.

@@ -52,6 +52,9 @@ impl<'s, 'h> End<'s, 'h> {
             .replica_sets_of(rollout.namespace(), rollout.name())
             .filter_map(|name| picture.latest(Kind::ReplicaSet, rollout.namespace(), name))
             .filter(|o| o.pointer("/metadata/deletionTimestamp").is_none())
+            .filter(|o| {
+                super::facts::owner(o).is_some_and(|(_, _, uid)| uid == super::facts::text(rollout.0, "/metadata/uid"))
+            })
             .collect();
         Self {
             history,

@@ -35,10 +35,11 @@ fn completed(end: &End<'_, '_>, say: &mut impl FnMut(String)) {
     if want != rollout.replicas() && end.revision(rollout.current()).is_some() {
         say(format!("completed, and wants {want} of {} pods", rollout.replicas()));
     }
-    weight(end, 0, say);
+    // Compat 2.15: the weight stays where it is until all of stable can take it.
     if have < rollout.replicas() {
         return;
     }
+    weight(end, 0, say);
     gone(end, say);
     services(end, rollout.current(), rollout.current(), say);
 }
@@ -51,7 +52,7 @@ fn aborted(end: &End<'_, '_>, say: &mut impl FnMut(String)) {
         return;
     }
     let is_back = have >= rollout.replicas();
-    if is_back || !rollout.is_dynamic() {
+    if is_back || (have > 0 && !rollout.is_dynamic()) {
         weight(end, 0, say);
     }
     if want != rollout.replicas() && (is_back || rollout.has_router()) {
