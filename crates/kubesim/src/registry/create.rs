@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     Write, Written, crds,
     meta::{self, metadata},
-    namespaces, pods, track,
+    namespaces, track,
 };
 use crate::{
     Status,
@@ -92,7 +92,6 @@ pub(crate) fn create(state: &mut State, write: &Write<'_>, mut object: Value) ->
     }
     let stored = state.store.put(write.user, kind.resource, write.namespace, &name, Some(object));
     crds::created(state, write, &name);
-    pods::created(state, write, &name);
     Ok(Written {
         object: stored,
         created: true,

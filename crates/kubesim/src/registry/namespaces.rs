@@ -99,7 +99,7 @@ pub(super) fn delete(state: &mut State, write: &Write<'_>, old: &Arc<Stored>) ->
             let _ = removal::delete(state, &one, &json!({"propagationPolicy": "Background"}));
         }
     }
-    emptied(state, write.name, write.now);
+    emptied(state, write.name);
     marked
 }
 
@@ -117,12 +117,12 @@ pub(crate) fn finalize(state: &mut State, write: &Write<'_>, object: &Value) -> 
         return Ok(old);
     }
     let stored = state.store.put(write.user, resource(), "", write.name, Some(new));
-    emptied(state, write.name, write.now);
+    emptied(state, write.name);
     Ok(stored)
 }
 
 /// Lets a terminating namespace go once nothing is left in it. To be called after every removal.
-pub(super) fn emptied(state: &mut State, namespace: &str, _now: DateTime<Utc>) {
+pub(super) fn emptied(state: &mut State, namespace: &str) {
     if namespace.is_empty() {
         return;
     }

@@ -9,9 +9,6 @@ use crate::{
     selector::Labels,
 };
 
-/// Follows the creation of anything; Pods alone have a consequence.
-pub(super) fn created(_state: &mut State, _write: &Write<'_>, _name: &str) {}
-
 fn pod<'a>(state: &'a mut State, write: &Write<'_>) -> Result<&'a std::sync::Arc<crate::storage::Stored>, Status> {
     state
         .store

@@ -95,7 +95,7 @@ pub(crate) fn delete(state: &mut State, write: &Write<'_>, options: &Value) -> R
 pub(super) fn remove(state: &mut State, write: &Write<'_>, last: Option<Value>) -> Arc<Stored> {
     let gone = state.store.put(write.user, write.kind.resource, write.namespace, write.name, None);
     crds::deleted(state, write, &gone.value);
-    namespaces::emptied(state, write.namespace, write.now);
+    namespaces::emptied(state, write.namespace);
     match last {
         // Its answer has the version that was seen, not that of the deletion.
         Some(last) => Stored::unsaved(last),
