@@ -2,7 +2,7 @@
 //!
 //! What a writer could have known: of the object that it writes, exactly the version that it replaces, for every write is
 //! guarded by it. Of another object, any version that was current within its lag before the write (see
-//! [`super::knowledge`]), but none older than its own last write of that object whose success it was told. A rule is
+//! [`super::knowledge`]), but none older than its own last write of that object whose success it was told (AnalysisRuns apart). A rule is
 //! broken only when it is broken under every version that could have been known; conditions on several objects are
 //! taken one by one.
 
@@ -131,7 +131,9 @@ impl<'h> Picture<'h> {
         let mut out = Vec::new();
         for version in self.track(kind, namespace, name).iter().rev() {
             out.push(version.object);
-            if version.at <= since || (version.user == user && version.told) {
+            // AnalysisRuns are written beside the Rollout's plans: those that are under way do not know yet.
+            let is_own = version.user == user && version.told && kind != Kind::Run;
+            if version.at <= since || is_own {
                 return out;
             }
         }

@@ -177,7 +177,9 @@ fn raising(scene: &Scene<'_, '_>, rollout: Rollout<'_>, resize: Resize<'_>) -> V
     if rollout.has_router() {
         return Ok(());
     }
-    let aborted = rollout.is_aborted() && !rollout.is_promoted() && resize.hash == rollout.current();
+    // A full promotion ends the abort (compat 2.8).
+    let aborted =
+        rollout.is_aborted() && !rollout.is_full() && !rollout.is_promoted() && resize.hash == rollout.current();
     // When somebody deleted the stable ReplicaSet there is nothing else to serve (compat 2.4, `Initial deploy`).
     let has_stable = scene
         .replica_set_of(rollout.namespace(), rollout.name(), rollout.stable())

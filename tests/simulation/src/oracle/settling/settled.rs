@@ -41,6 +41,7 @@ pub(crate) fn is_settled(end: &End<'_, '_>) -> Result<(), String> {
     }
 }
 
+/// A pause for an inconclusive analysis is a person's to end, whatever the step's own pause says (compat 3.7).
 fn pause_is_stated(end: &End<'_, '_>) -> Result<(), String> {
     let rollout = end.rollout;
     if rollout.is_paused() {
@@ -52,6 +53,7 @@ fn pause_is_stated(end: &End<'_, '_>) -> Result<(), String> {
     let step = rollout.index().and_then(|i| rollout.step(i));
     if let (Some(since), Some(Step::Pause(Some(duration)))) = (rollout.paused_since("CanaryPauseStep"), step)
         && let Some(start) = time(since)
+        && rollout.paused_since("InconclusiveAnalysisRun").is_none()
         && !end.clocks_jumped()
         && end.is_past(start + TimeDelta::seconds(duration))
     {

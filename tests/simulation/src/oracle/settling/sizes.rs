@@ -134,11 +134,18 @@ fn weight(end: &End<'_, '_>, weight: i64, say: &mut impl FnMut(String)) {
     }
 }
 
-/// Neither stable nor current: no pods, unless kept until a deadline.
+/// Neither stable nor current: no pods, unless kept until a deadline, or still selected by a managed Service because the present
+/// revision has no pod yet (compat 2.5, 2.14).
 fn gone(end: &End<'_, '_>, say: &mut impl FnMut(String)) {
+    let rollout = end.rollout;
     for other in end.others() {
         let is_kept = scale_down_deadline(other).is_some_and(|at| !end.is_past(at));
-        if wanted(other) > 0 && !is_kept {
+        let services = [rollout.canary_service(), rollout.stable_service()];
+        let is_selected = services
+            .iter()
+            .filter_map(|s| end.picture.latest(Kind::Service, rollout.namespace(), s))
+            .any(|s| selected(s) == hash_of(other));
+        if wanted(other) > 0 && !is_kept && !(rollout.has_router() && is_selected) {
             let name = text(other, "/metadata/name");
             say(format!(
                 "{name} ({}) still wants {} pods",

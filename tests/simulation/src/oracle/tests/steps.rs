@@ -195,7 +195,7 @@ fn a_promotion_past_an_analysis_that_is_not_successful_is_caught() {
         Rule::W4,
         start,
         |t| {
-            t.run("r", "Failed").status(SERIN, on(5));
+            t.run("r", "Failed").later(5).status(SERIN, on(5));
         },
         |t| {
             t.status(PERSON, json!({"promoteFull": true})).status(SERIN, on(5));
@@ -219,7 +219,7 @@ fn a_promotion_past_a_failed_analysis_in_the_background_is_caught() {
         Rule::W4,
         start,
         |t| {
-            t.run("b", "Failed").status(SERIN, on(1));
+            t.run("b", "Failed").later(5).status(SERIN, on(1));
         },
         |t| {
             t.status(SERIN, on(1));
