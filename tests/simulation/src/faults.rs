@@ -209,11 +209,9 @@ impl State {
                 return false;
             }
             match &armed.kind {
-                FaultKind::CrashBetween {
-                    last: before,
-                    next: after,
-                    ..
-                } => is_point && before == last && *after == next,
+                FaultKind::CrashBetween { points, .. } => {
+                    is_point && points.iter().any(|(before, after)| before == last && *after == next)
+                }
                 FaultKind::Answer { on, .. }
                 | FaultKind::Hang { on, .. }
                 | FaultKind::Disconnect { on, .. }
@@ -275,13 +273,9 @@ impl Intercept for Faults {
                     FaultKind::Stale { versions, .. } => Interception::Stale(versions),
                     FaultKind::LeaseHangs { .. } => Interception::HangBefore,
                     FaultKind::LeaseFails { .. } => Interception::Before(status(500)),
-                    FaultKind::CrashBetween {
-                        last,
-                        next,
-                        moment,
-                        down,
-                    } => {
-                        *state.crashes.entry((last, next)).or_default() += 1;
+                    FaultKind::CrashBetween { moment, down, .. } => {
+                        let last = state.last.get(call.user).cloned().unwrap_or_default();
+                        *state.crashes.entry((last, kind.clone())).or_default() += 1;
                         state.dead.insert(call.user.to_owned());
                         // The run ends with its receiver: nobody is left to be killed then.
                         let _ = self.kills.send(Kill {

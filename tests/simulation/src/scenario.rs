@@ -220,13 +220,11 @@ pub enum FaultKind {
         /// A new process starts so much later.
         down: u64,
     },
-    /// SIGKILL to the controller that, having last carried out the first kind of write, is about to send the second, or has
-    /// just sent it and never hears of the answer. Kinds are `verb resource/subresource`, as in `patch rollouts/status`.
+    /// SIGKILL to the controller that, having last carried out the first kind of write of one of these points, is about to send
+    /// the second, or has just sent it and never hears of the answer. Kinds are as in `patch rollouts/status`.
     CrashBetween {
-        /// The last write.
-        last: String,
-        /// The next one.
-        next: String,
+        /// The last write and the next one; the first point that is reached counts.
+        points: Vec<(String, String)>,
         /// Whether the next one is still carried out.
         moment: Moment,
         /// A new process starts so much later.

@@ -31,15 +31,22 @@ pub(super) fn faults(seed: u64, scenario: &Scenario, length: u64, target: &Targe
         // One seed in ten knows no faults at all.
         return out;
     }
-    out.extend(target.faults.iter().map(|name| Fault {
-        at: scenario.actions.first().map_or(0, |action| action.at.saturating_sub(1_000)),
-        during: Some(target.step.to_owned()),
-        app: 0,
-        kind: of_name(&mut draw, scenario, name),
+    out.extend(target.faults.iter().map(|name| {
+        Fault {
+            at: scenario
+                .actions
+                .first()
+                .map_or(0, |action| action.at.saturating_sub(1_000)),
+            during: Some(target.step.to_owned()),
+            app: 0,
+            kind: of_name(&mut draw, scenario, name),
+        }
     }));
     let mut draw = Stream::new(seed, "crash points");
     for _ in 0..*draw.weighted(&[(35, 0), (40, 1), (25, 2)]) {
-        let (last, next) = *draw.weighted(POSSIBLE);
+        let chosen = POSSIBLE.iter().filter(|(chance, _)| draw.percent(*chance));
+        let points = chosen.map(|(_, (last, next))| ((*last).to_owned(), (*next).to_owned()));
+        let points = points.collect();
         out.push(Fault {
             // Armed from the beginning of some action on: it waits for its moment.
             at: if scenario.actions.is_empty() || draw.percent(30) {
@@ -50,8 +57,7 @@ pub(super) fn faults(seed: u64, scenario: &Scenario, length: u64, target: &Targe
             during: None,
             app: 0,
             kind: FaultKind::CrashBetween {
-                last: last.to_owned(),
-                next: next.to_owned(),
+                points,
                 moment: if draw.percent(50) {
                     Moment::Before
                 } else {
@@ -97,7 +103,11 @@ fn one(draw: &mut Stream, scenario: &Scenario) -> FaultKind {
 
 /// A fault of a kind as [`FaultKind::name`] calls it.
 fn of_name(draw: &mut Stream, scenario: &Scenario, name: &str) -> FaultKind {
-    let moment = if name.ends_with("-after") { Moment::After } else { Moment::Before };
+    let moment = if name.ends_with("-after") {
+        Moment::After
+    } else {
+        Moment::Before
+    };
     match name {
         "409" => FaultKind::Answer {
             on: writes(draw),
@@ -245,10 +255,8 @@ fn writes(draw: &mut Stream) -> Requests {
         "services",
         "httproutes",
         "analysisruns",
-        "analysisruns/status",
     ]) {
         "rollouts/status" => requests("write", "rollouts", "status", times),
-        "analysisruns/status" => requests("write", "analysisruns", "status", times),
         resource => requests("write", resource, "", times),
     }
 }

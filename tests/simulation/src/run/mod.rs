@@ -235,11 +235,26 @@ impl<'a> Run<'a> {
             if queries > asked {
                 (asked, last) = (queries, self.now());
             }
-            if self.now() > last + quiet {
+            if self.now() > last + quiet && self.now() > last + quiet + self.longest_pause() {
                 return self.now();
             }
         }
         self.now()
+    }
+
+    /// The longest pause that some Rollout is in: it ends by itself.
+    fn longest_pause(&self) -> Duration {
+        let rollouts = self.world.cluster.list("rollouts");
+        let paused = rollouts.iter().filter(|rollout| {
+            let conditions = rollout["status"]["pauseConditions"].as_array();
+            conditions.is_some_and(|list| !list.is_empty())
+        });
+        let durations = paused.map(|rollout| {
+            let index = rollout["status"]["currentStepIndex"].as_u64().unwrap_or(0);
+            let step = rollout.pointer(&format!("/spec/strategy/canary/steps/{index}/pause/duration"));
+            step.map_or(0, seconds)
+        });
+        Duration::from_secs(durations.max().unwrap_or(0))
     }
 
     fn finish(self, calm_from: Duration, settled_from: Duration, end: Duration) -> Played {
@@ -295,7 +310,8 @@ fn calm_from(scenario: &Scenario) -> Duration {
     Duration::from_millis(last + 8_000)
 }
 
-/// The longest time in which nothing moves although something will: delays and deadlines that specs name, and the lease.
+/// The longest time in which nothing moves although something will, pauses apart: delays and deadlines that specs name, and
+/// the lease.
 fn quiet(scenario: &Scenario) -> Duration {
     let mut longest = 30;
     for spec in specs(scenario) {
@@ -307,10 +323,6 @@ fn quiet(scenario: &Scenario) -> Duration {
             "/progressDeadlineSeconds",
         ] {
             longest = longest.max(number(path));
-        }
-        let steps = spec.pointer("/strategy/canary/steps").and_then(Value::as_array);
-        for step in steps.into_iter().flatten() {
-            longest = longest.max(seconds(&step["pause"]["duration"]));
         }
     }
     let jumps: u64 = scenario
