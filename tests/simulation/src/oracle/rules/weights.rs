@@ -191,6 +191,8 @@ pub(crate) fn service(scene: &Scene<'_, '_>, report: &mut Report) {
         let allows = |r: &Rollout<'_>| {
             // Before the first revision is stable there is nobody else to serve (compat 2.3).
             r.stable().is_empty()
+                // It selected all revisions, this one among them (compat 2.14, an unmanaged Service).
+                || (r.canary_service() == change.name && selected(old).is_empty())
                 || r.stable() == hash
                 || share <= ratio(allowed_weight(*r), r.whole()) + GRAIN
                 || (r.canary_service() == change.name && must_stay(scene, *r))
