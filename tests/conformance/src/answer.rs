@@ -61,10 +61,15 @@ macro_rules! pattern {
 }
 pattern!(UUID, r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}");
 pattern!(TIME, r"^(\d{4})-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$");
+// The range of Services' addresses; cases that choose one take it from 10.96.250.
+pattern!(ALLOCATED, r"\b10\.96\.\d+\.\d+\b");
 pattern!(AGE, r"^(\d+[smhdy])+$");
 pattern!(OLD_VERSION, r"too old resource version: \d+ \(\d+\)");
 pattern!(NEW_VERSION, r"Too large resource version: \d+, current: \d+");
-pattern!(PRECONDITION, r"ResourceVersion in (precondition|object meta): (\d+)");
+pattern!(
+    PRECONDITION,
+    r"ResourceVersion in (precondition: |object meta: |record \()(\d+)"
+);
 pattern!(RETRY, r"\d+(\.\d+)?(s|ms) ");
 
 /// Answers with times before this year hold what a case sent.
@@ -103,9 +108,12 @@ impl Normaliser {
             && let Value::Array(events) = &mut body
         {
             events.retain(|event| !is_plain_bookmark(event));
+            events.iter_mut().for_each(strip_bookmark);
         }
         self.find_generated(&body);
-        if !step.managed_fields {
+        if step.managed_fields {
+            sort_managed_fields(&mut body);
+        } else {
             drop_managed_fields(&mut body);
         }
         discovery(&mut body);
@@ -247,10 +255,18 @@ impl Normaliser {
             text = PRECONDITION
                 .replace_all(&text, |found: &Captures<'_>| {
                     format!(
-                        "ResourceVersion in {}: <version:{}>",
+                        "ResourceVersion in {}<version:{}>",
                         &found[1],
                         index(versions, &found[2])
                     )
+                })
+                .into_owned();
+        }
+        if text.contains("10.96.") {
+            let addresses = &mut self.addresses;
+            text = ALLOCATED
+                .replace_all(&text, |found: &Captures<'_>| {
+                    format!("<ip:{}>", index(addresses, &found[0]))
                 })
                 .into_owned();
         }
@@ -316,6 +332,15 @@ fn is_plain_bookmark(event: &Value) -> bool {
         && event["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"].as_str() != Some("true")
 }
 
+/// A bookmark means its version; the empty fields that Go's types add to its object mean nothing.
+fn strip_bookmark(event: &mut Value) {
+    if event["type"] == "BOOKMARK"
+        && let Some(object) = event["object"].as_object_mut()
+    {
+        object.retain(|field, _| matches!(field.as_str(), "apiVersion" | "kind" | "metadata"));
+    }
+}
+
 fn drop_managed_fields(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(drop_managed_fields),
@@ -326,6 +351,20 @@ fn drop_managed_fields(value: &mut Value) {
             map.values_mut().for_each(drop_managed_fields);
         }
         _ => {}
+    }
+}
+
+/// Managers are in the order of their times, in whole seconds: which second it is depends on how fast a case is played.
+fn sort_managed_fields(body: &mut Value) {
+    if let Some(Value::Array(managers)) = body.pointer_mut("/metadata/managedFields") {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        managers.sort_by_key(|one| {
+            (
+                text(&one["manager"]),
+                text(&one["operation"]),
+                text(&one["subresource"]),
+            )
+        });
     }
 }
 

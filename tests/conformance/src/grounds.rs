@@ -127,6 +127,9 @@ impl Real {
                 cluster.stop_component(component).await?;
             }
             forget_old_versions().await?;
+            // Caches begin at the version at which the server starts: now all of them know nothing of the first ones.
+            cluster.stop_component(Component::ApiServer).await?;
+            cluster.start_component(Component::ApiServer).await?;
             anyhow::Ok(cluster)
         })?;
         let front = tokio::runtime::Builder::new_multi_thread()

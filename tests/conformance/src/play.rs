@@ -46,7 +46,13 @@ pub async fn one(client: &Client, case: &Case, namespace: &str) -> Result<Vec<An
     let mut normaliser = Normaliser::new(namespace);
     let mut answers = Vec::with_capacity(case.steps.len());
     for step in &case.steps {
+        if reads_a_cache(step) {
+            settle(client, step, &variables).await;
+        }
         let raw = send(client, step, &variables).await;
+        if step.method != "GET" && step.path.contains("/customresourcedefinitions") {
+            until_established(client, step, &variables).await;
+        }
         if !step.save.is_empty() {
             let body = raw.json(false);
             for (name, pointer) in &step.save {
@@ -58,6 +64,53 @@ pub async fn one(client: &Client, case: &Case, namespace: &str) -> Result<Vec<An
         answers.push(normaliser.answer(step, &raw));
     }
     Ok(answers)
+}
+
+/// Watches and reads "from any version" are answered out of a cache, which may be behind.
+fn reads_a_cache(step: &Step) -> bool {
+    step.method == "GET" && (step.is_watch() || step.path.contains("resourceVersion="))
+}
+
+/// A read of the present makes the cache catch up.
+async fn settle(client: &Client, step: &Step, variables: &Variables) {
+    let path = step.path.split('?').next().unwrap_or_default();
+    // An object's path ends in its name, a collection's in the plural.
+    let is_object = crate::kinds::kinds()
+        .iter()
+        .all(|kind| !path.ends_with(&format!("/{}", kind.resource)));
+    let collection = if is_object {
+        path.rsplit_once('/').map_or(path, |(folder, _)| folder)
+    } else {
+        path
+    };
+    let ask = Step::new("GET", format!("{collection}?labelSelector=nobody%3Dhas-this"));
+    send(client, &ask, variables).await;
+}
+
+/// A definition is taken up by controllers inside of the API server, some moments after the answer.
+async fn until_established(client: &Client, step: &Step, variables: &Variables) {
+    let path = step.path.split('?').next().unwrap_or_default();
+    let name = step.body.as_ref().and_then(|body| body["metadata"]["name"].as_str());
+    let ask = match (step.method.as_str(), name) {
+        ("POST", Some(name)) => Step::new("GET", format!("{path}/{name}")),
+        ("POST", None) => return,
+        _ => Step::new("GET", path),
+    };
+    for _ in 0..100 {
+        let now = send(client, &ask, variables).await.json(false);
+        let conditions = now["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+        let is = |name: &str| {
+            conditions
+                .iter()
+                .any(|one| one["type"] == name && one["status"] == "True")
+        };
+        // What is being deleted goes by itself, after its objects.
+        let is_going = now["metadata"]["deletionTimestamp"].is_string();
+        if now["kind"] != "CustomResourceDefinition" || is("Established") && !is_going {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Sends one request and reads the whole answer. What goes wrong on the way is an answer with status 0.

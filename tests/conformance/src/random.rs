@@ -428,7 +428,7 @@ fn delete_collection(draw: &mut Draw, kind: &Kind) -> Step {
 }
 
 fn watch(draw: &mut Draw, kind: &Kind, name: &str) -> Step {
-    let mut parts = vec!["watch=true".to_owned(), "timeoutSeconds=1".to_owned()];
+    let mut parts = vec!["watch=true".to_owned(), "timeoutSeconds=2".to_owned()];
     parts.extend(selectors(draw));
     match draw.below(4) {
         0 => parts.push("sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true".into()),

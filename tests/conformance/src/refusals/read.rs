@@ -146,7 +146,7 @@ pub(super) fn list(mut cases: Cases) -> Vec<Case> {
             "sendInitialEvents=true&resourceVersionMatch=NotOlderThan",
         ),
         ("timeoutSeconds of letters", "timeoutSeconds=x"),
-        ("watch of letters", "watch=perhaps&timeoutSeconds=1"),
+        ("watch of letters", "watch=perhaps&timeoutSeconds=2"),
     ] {
         cases.deep(what, both(ask(query)));
     }

@@ -12,7 +12,7 @@ pub(super) fn watch(mut cases: Cases) -> Vec<Case> {
         let mine = if kind.cluster { "&labelSelector=case%3D{ns}" } else { "" };
         Step::new(
             "GET",
-            format!("{}?watch=true&timeoutSeconds=1{mine}{query}", kind.collection()),
+            format!("{}?watch=true&timeoutSeconds=2{mine}{query}", kind.collection()),
         )
     };
     let label = |name: &str, value: &str| {
@@ -95,7 +95,7 @@ pub(super) fn watch(mut cases: Cases) -> Vec<Case> {
         "of an object",
         vec![
             kind.create("a"),
-            Step::new("GET", format!("{}?watch=true&timeoutSeconds=1", kind.item("a"))),
+            Step::new("GET", format!("{}?watch=true&timeoutSeconds=2", kind.item("a"))),
         ],
     );
     cases.found
