@@ -160,7 +160,11 @@ fn is_successful(write: &StatusWrite<'_, '_>) -> Result<(), (Rule, String)> {
 /// W4: nor with a background analysis that is Failed, Error or Inconclusive. Excused: a person who goes on from an
 /// inconclusive one (compat 3.7).
 pub(crate) fn background_verdict(write: &StatusWrite<'_, '_>) -> Option<String> {
-    let name = write.old.background_run();
+    // A retry begins another run (compat 2.6), and the same write may say so.
+    let name = match write.new.background_run() {
+        "" => write.old.background_run(),
+        name => name,
+    };
     if name.is_empty() {
         return None;
     }
