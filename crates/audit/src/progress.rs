@@ -317,7 +317,8 @@ fn promotion(before: &Facts<'_>, after: &Facts<'_>, findings: &mut Findings) {
         );
     }
     background(before, findings, &what);
-    if before.has_router() && !has_weight(before, before.max_weight()) {
+    // Compat 2.15: without steps the canary never gets a weight; all traffic moves with the stable Service's selector.
+    if end > 0 && before.has_router() && !has_weight(before, before.max_weight()) {
         findings.refuse(
             W6,
             format!(

@@ -310,6 +310,15 @@ fn stable_changes_on_completion() {
 }
 
 #[test]
+fn without_steps_no_weight_is_waited_for() {
+    done()
+        .weights(0, 100)
+        .canary(json!({"steps": []}))
+        .status(json!({"currentStepIndex": null}))
+        .accepts(vec![status(json!({"stableRS": new()}))]);
+}
+
+#[test]
 fn only_the_newest_revision_becomes_stable() {
     done().refuses(
         W6,
