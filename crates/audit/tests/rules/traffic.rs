@@ -207,7 +207,10 @@ fn the_canary_service_is_switched_before_it_has_weight() {
 
 #[test]
 fn a_service_that_selects_all_revisions_may_be_taken_over() {
-    let scene = Scene::routed().selects("demo-canary", "").weights(50, 50).new_pods(10, 10);
+    let scene = Scene::routed()
+        .selects("demo-canary", "")
+        .weights(50, 50)
+        .new_pods(10, 10);
     scene.accepts(vec![switch("demo-canary", &new())]);
 }
 
