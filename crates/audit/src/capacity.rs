@@ -75,7 +75,9 @@ fn switched(before: &Facts<'_>, after: &Facts<'_>, findings: &mut Findings) {
         }
         let share = after.share(|hash| hash == new);
         let least = needed(before, share);
-        if capacity(new) < least && !is_asked_for(before, new) {
+        // Compat 2.4: a threshold lets a release complete with fewer pods; then its pods are the stable ones.
+        let has_threshold = before.canary.is_some_and(|c| c.replica_progress_threshold.is_some());
+        if capacity(new) < least && !has_threshold && !is_asked_for(before, new) {
             findings.warn(
                 W2,
                 format!(

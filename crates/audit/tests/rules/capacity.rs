@@ -67,6 +67,12 @@ fn a_service_is_switched_to_a_revision_that_can_carry_its_share() {
         "which has 7 ready pods; its 100 % of the traffic need 8",
         vec![switch("demo-stable", &new())],
     );
+    // The spec says that half of them are enough.
+    let threshold = json!({"replicaProgressThreshold": {"type": "Percent", "value": 50}});
+    scene()
+        .canary(threshold)
+        .new_pods(10, 7)
+        .accepts(vec![switch("demo-stable", &new())]);
 }
 
 #[test]
