@@ -92,6 +92,11 @@ impl ReplicaSetView {
         self.labels.get(serin_api::HASH_LABEL).map_or("", String::as_str)
     }
 
+    /// Available pods that are not about to go: right after a scaling down the status still counts those that are.
+    pub fn lasting(&self) -> i32 {
+        self.available.min(self.replicas)
+    }
+
     /// The revision annotation, 0 without a readable one.
     pub fn revision(&self) -> i64 {
         self.annotations

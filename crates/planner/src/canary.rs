@@ -258,7 +258,7 @@ fn promotion(s: &Situation<'_>, after: &RolloutStatus, pause: &PauseDecision) ->
     }
     let new = s.new?;
     let r = s.spec.desired_replicas();
-    if pause.is_aborted(s.before) || !(new.available >= r || s.meets_threshold(r)) {
+    if pause.is_aborted(s.before) || !(new.lasting() >= r || s.meets_threshold(r)) {
         return None;
     }
     if s.before.promote_full {

@@ -54,7 +54,7 @@ fn keep_aborted(s: &Situation<'_>, new: &ReplicaSetView, pause: &PauseDecision, 
     }
     let whole = s
         .stable
-        .is_some_and(|stable| stable.available >= s.spec.desired_replicas());
+        .is_some_and(|stable| stable.lasting() >= s.spec.desired_replicas());
     if let (Some(seconds), true, true) = (s.canary.abort_scale_down_delay(), whole, new.replicas > 0) {
         stamp(s, new, seconds, draft);
     }
@@ -124,8 +124,8 @@ fn scale_others(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Draft) -> 
     if running.is_empty() {
         return false;
     }
-    // Never more than asked for: a ReplicaSet that was just scaled down still counts the pods that are going (write rule W5).
-    let available: i32 = s.all().map(|rs| rs.available.min(rs.replicas)).sum();
+    // Pods that are going make up for no others (write rule W5).
+    let available: i32 = s.all().map(ReplicaSetView::lasting).sum();
     let mut may_go = available - (replicas - s.canary.max_unavailable_count(replicas));
     let mut by_revision = running;
     by_revision.sort_by_key(|rs| std::cmp::Reverse(rs.revision()));

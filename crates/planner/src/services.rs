@@ -15,7 +15,7 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Dr
     let aborted = pause.is_aborted(s.before) && !s.is_fully_promoted();
     let to_stable = aborted && if s.has_router() { weight_is_off(s) } else { true };
     if to_stable {
-        if s.stable.is_some_and(|rs| rs.available > 0) {
+        if s.stable.is_some_and(|rs| rs.lasting() > 0) {
             point(s, s.canary.canary_service.as_deref(), s.stable, draft);
         }
         return;
@@ -40,7 +40,7 @@ fn canary_holds_weight(s: &Situation<'_>) -> bool {
     weights.is_some_and(|w| {
         w.canary.weight > 0
             && w.canary.pod_template_hash != s.hash
-            && s.stable.is_some_and(|rs| rs.available < s.spec.desired_replicas())
+            && s.stable.is_some_and(|rs| rs.lasting() < s.spec.desired_replicas())
     })
 }
 
@@ -75,9 +75,9 @@ fn point(s: &Situation<'_>, name: Option<&str>, rs: Option<&ReplicaSetView>, dra
     }
     // A Service that serves everybody today is narrowed only to a version that is complete (compat 2.14).
     let ready = if unmanaged {
-        rs.replicas > 0 && rs.available >= rs.replicas
+        rs.replicas > 0 && rs.lasting() >= rs.replicas
     } else {
-        rs.available > 0
+        rs.lasting() > 0
     };
     if !ready {
         return;

@@ -278,9 +278,9 @@ impl<'a> Situation<'a> {
         let Some(new) = self.new else { return false };
         match &self.canary.replica_progress_threshold {
             Some(t) if t.value >= 0 && t.kind == "Percent" => {
-                desired == 0 || i64::from(new.available) * 100 >= i64::from(t.value) * i64::from(desired)
+                desired == 0 || i64::from(new.lasting()) * 100 >= i64::from(t.value) * i64::from(desired)
             }
-            Some(t) if t.value >= 0 && t.kind == "Pods" => new.available >= t.value.min(desired),
+            Some(t) if t.value >= 0 && t.kind == "Pods" => new.lasting() >= t.value.min(desired),
             _ => new.replicas == desired && new.available >= desired,
         }
     }
@@ -325,7 +325,9 @@ impl<'a> Situation<'a> {
 
     /// Whether an aborted canary is kept for a while or for ever instead of being scaled by its weight (compat 2.6).
     pub(crate) fn keeps_aborted_canary(&self, pause: &PauseDecision) -> bool {
+        // A promoted revision is no canary: such an abort is taken back in the same pass, and stable gets no deadline.
         pause.is_aborted(self.before)
+            && !self.is_fully_promoted()
             && self.stable.is_some()
             && self.has_router()
             && !(self.canary.is_dynamic_stable_scale() && self.canary.abort_scale_down_delay_seconds.is_none())

@@ -106,7 +106,7 @@ fn desired(s: &Situation<'_>, pause: &PauseDecision) -> (i32, String) {
     if s.is_fully_promoted() {
         if let (true, Some(w)) = (dynamic, recorded) {
             let foreign = !w.canary.pod_template_hash.is_empty() && w.canary.pod_template_hash != s.hash;
-            if foreign && s.stable.is_some_and(|rs| rs.available < r) {
+            if foreign && s.stable.is_some_and(|rs| rs.lasting() < r) {
                 return (dynamic_abort_weight(s), w.canary.pod_template_hash.clone());
             }
         }
@@ -114,10 +114,10 @@ fn desired(s: &Situation<'_>, pause: &PauseDecision) -> (i32, String) {
     }
     let weight = if pause.is_aborted(s.before) {
         if dynamic { dynamic_abort_weight(s) } else { 0 }
-    } else if s.new.is_none_or(|rs| rs.available == 0) {
+    } else if s.new.is_none_or(|rs| rs.lasting() == 0) {
         0
     } else if s.before.promote_full {
-        let available = s.new.map_or(0, |rs| rs.available);
+        let available = s.new.map_or(0, |rs| rs.lasting());
         if dynamic {
             (max * available.min(r)).checked_div(r).unwrap_or(max)
         } else {
@@ -144,12 +144,12 @@ fn dynamic_abort_weight(s: &Situation<'_>) -> i32 {
     let max = s.canary.max_weight();
     let r = s.spec.desired_replicas();
     let Some(stable) = s.stable else { return 0 };
-    let missing = (r - stable.available).max(0);
+    let missing = (r - stable.lasting()).max(0);
     let explicit = s.canary.abort_scale_down_delay_seconds.is_some();
     let held = if explicit {
         missing
     } else {
-        missing.max(s.new.map_or(0, |rs| rs.available))
+        missing.max(s.new.map_or(0, |rs| rs.lasting()))
     };
     let candidate = s
         .canary
@@ -159,7 +159,7 @@ fn dynamic_abort_weight(s: &Situation<'_>) -> i32 {
         .filter_map(|step| step.set_weight)
         .find(|w| share_of(r, *w, max) < held)
         .unwrap_or(0);
-    let share = (max * stable.available).checked_div(r).unwrap_or(max);
+    let share = (max * stable.lasting()).checked_div(r).unwrap_or(max);
     let rest = (max - share).max(0);
     let Some(current) = s.before.canary.weights.as_ref().map(|w| w.canary.weight) else {
         return rest.max(candidate);
@@ -184,7 +184,7 @@ fn is_held(s: &Situation<'_>, pause: &PauseDecision, weight: i32, before: Option
         // Going back from a bad canary never waits for the last stable pod: one that serves is enough (write rule W3).
         let going_back = pause.is_aborted(s.before) && weight < current;
         let needed = if going_back { needed.min(1) } else { needed };
-        let enough = stable.available >= needed || (!going_back && s.meets_stable_threshold(needed));
+        let enough = stable.lasting() >= needed || (!going_back && s.meets_stable_threshold(needed));
         if !enough {
             return true;
         }
@@ -212,7 +212,7 @@ fn stands_behind(s: &Situation<'_>, service: Option<&str>, rs: &ReplicaSetView, 
         return false;
     }
     match &s.world.endpoints {
-        None => rs.available >= least,
+        None => rs.lasting() >= least,
         Some(endpoints) => {
             let ready = endpoints.get(service).map_or(0, |e| e.ready_of(&rs.name));
             i64::try_from(ready).is_ok_and(|ready| ready >= i64::from(least))
@@ -226,9 +226,9 @@ impl Situation<'_> {
         let Some(stable) = self.stable else { return false };
         match &self.canary.replica_progress_threshold {
             Some(t) if t.value >= 0 && t.kind == "Percent" => {
-                i64::from(stable.available) * 100 >= i64::from(t.value) * i64::from(needed)
+                i64::from(stable.lasting()) * 100 >= i64::from(t.value) * i64::from(needed)
             }
-            Some(t) if t.value >= 0 && t.kind == "Pods" => stable.available >= t.value.min(needed),
+            Some(t) if t.value >= 0 && t.kind == "Pods" => stable.lasting() >= t.value.min(needed),
             _ => false,
         }
     }

@@ -522,3 +522,43 @@ fn while_an_older_version_is_kept_the_deadline_waits_and_nobody_looks_again_at_o
     assert_ne!(new_status(&plan)["phase"], "Degraded");
     assert_eq!(plan.wake_at, Some("2026-01-01T00:10:20Z".parse().unwrap()));
 }
+
+#[test]
+fn pods_that_are_going_get_no_traffic() {
+    // Scaled to nothing a moment ago: the counts of the status are those of before.
+    let mut world = canary();
+    world.rollout.spec.replicas = Some(0);
+    for rs in &mut world.replica_sets {
+        rs.replicas = 0;
+    }
+    status(
+        &mut world,
+        &json!({ "currentStepIndex": 2, "controllerPause": null, "pauseConditions": null }),
+    );
+    let raised = plan(&world, now()).writes.into_iter().find_map(|w| match w.write {
+        Write::SetRouteWeights { weights, .. } if weights.canary > 20 => Some(weights),
+        _ => None,
+    });
+    assert_eq!(raised, None, "the canary wants no pod");
+}
+
+#[test]
+fn an_abort_of_a_promoted_revision_gives_its_pods_no_deadline() {
+    let mut world = canary();
+    let new = world.rollout.status.as_ref().unwrap().current_pod_hash.clone();
+    world.replica_sets.remove(0);
+    let stable = &mut world.replica_sets[0];
+    (stable.replicas, stable.current, stable.ready, stable.available) = (4, 4, 4, 4);
+    status(
+        &mut world,
+        &json!({
+            "stableRS": new, "abort": true, "currentStepIndex": 3, "controllerPause": null, "pauseConditions": null,
+        }),
+    );
+    let plan = plan(&world, now());
+    let stamped = plan.writes.iter().any(|w| match &w.write {
+        Write::PatchReplicaSet { patch, .. } => patch.to_string().contains("scale-down-deadline"),
+        _ => false,
+    });
+    assert!(!stamped, "{plan:#?}");
+}
