@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use serin_api::status::RolloutStatus;
-use serin_model::{Event, Plan, PlannedWrite, World, Write, merge_patch};
+use serin_model::{Event, Plan, PlannedWrite, RouteRef, World, Write, merge_patch};
 
 /// Collects what a pass decides.
 #[derive(Debug)]
@@ -69,6 +69,16 @@ impl Draft {
                 [],
             );
         }
+    }
+
+    /// The canary's weight that this plan writes to a route.
+    pub(crate) fn weight_of(&self, route: &RouteRef) -> Option<i32> {
+        self.writes.iter().find_map(|planned| match &planned.write {
+            Write::SetRouteWeights {
+                route: known, weights, ..
+            } if known == route => Some(weights.canary),
+            _ => None,
+        })
     }
 
     pub(crate) fn event(&mut self, event: Event) {

@@ -39,7 +39,9 @@ pub fn plan(world: &World, now: DateTime<Utc>) -> Plan {
     let Some(canary) = &rollout.spec.strategy.canary else {
         return invalid::plan(
             world,
-            &"spec.strategy.blueGreen: not supported yet: use spec.strategy.canary".to_owned().into(),
+            &"spec.strategy.blueGreen: not supported yet: use spec.strategy.canary"
+                .to_owned()
+                .into(),
             now,
         );
     };

@@ -8,7 +8,7 @@ use serin_model::{
     mutant::{self, Mutant},
 };
 
-use crate::{draft::Draft, pause::PauseDecision, revision::patch_replica_set, situation::Situation};
+use crate::{draft::Draft, pause::PauseDecision, revision::patch_replica_set, situation::Situation, traffic};
 
 /// Scales what has to be scaled next. True when something was.
 pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Draft) -> bool {
@@ -28,6 +28,11 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Dr
     if let Some(new) = s.new {
         let keeps = s.keeps_aborted_canary(pause);
         if !keeps {
+            let canary = if s.is_scale_asked_for() {
+                canary
+            } else {
+                canary.max(traffic::pods_in_use(s, draft).min(new.replicas))
+            };
             let drop = Situation::deadline_of(new).is_some();
             changed |= scale(s, new, canary, drop, pause, draft);
         } else {
@@ -47,7 +52,8 @@ fn keep_aborted(s: &Situation<'_>, new: &ReplicaSetView, pause: &PauseDecision, 
             return false;
         }
         if s.now >= at {
-            return scale(s, new, 0, false, pause, draft);
+            // Its weight is taken off in the pass before, and that may have failed.
+            return traffic::pods_in_use(s, draft) == 0 && scale(s, new, 0, false, pause, draft);
         }
         draft.wake(at);
         return false;

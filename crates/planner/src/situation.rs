@@ -219,6 +219,11 @@ impl<'a> Situation<'a> {
         (!scale.match_traffic_weight).then_some(scale)
     }
 
+    /// The canary's size at this step is the spec's own, whatever its traffic (`setCanaryScale`).
+    pub(crate) fn is_scale_asked_for(&self) -> bool {
+        self.canary_scale(false).is_some()
+    }
+
     /// The newest revision is to have everything (compat 2.5).
     fn is_whole(&self) -> bool {
         self.before.promote_full || self.before.stable_rs.is_empty() || self.is_fully_promoted()

@@ -220,6 +220,26 @@ fn stands_behind(s: &Situation<'_>, service: Option<&str>, rs: &ReplicaSetView, 
     }
 }
 
+/// Pods that the newest revision needs for the weight that it has once the writes of this pass are done: before the weight
+/// is off, they stay (design contract 4).
+pub(crate) fn pods_in_use(s: &Situation<'_>, draft: &Draft) -> i32 {
+    let service = s
+        .canary
+        .canary_service
+        .as_deref()
+        .and_then(|name| s.world.services.get(name));
+    if service.is_none_or(|service| service.hash() != s.hash) {
+        return 0;
+    }
+    let max = s.canary.max_weight();
+    let routes = s.world.routes.iter().filter_map(|(route, view)| {
+        let given = view.as_ref().ok()?.weights.iter().map(|(canary, _)| *canary).max();
+        draft.weight_of(route).or(given)
+    });
+    let weight = routes.max().unwrap_or(0);
+    share_of(s.spec.desired_replicas(), weight, max)
+}
+
 impl Situation<'_> {
     /// `replicaProgressThreshold` speaks of stable too when a weight waits for it (compat 2.15).
     fn meets_stable_threshold(&self, needed: i32) -> bool {

@@ -562,3 +562,35 @@ fn an_abort_of_a_promoted_revision_gives_its_pods_no_deadline() {
     });
     assert!(!stamped, "{plan:#?}");
 }
+
+#[test]
+fn a_canary_keeps_the_pods_that_its_traffic_needs_until_the_weight_is_off() {
+    // From 60 % down to 20 %, while the one stable pod that is missing holds the weight back (design contract 4).
+    let mut world = canary();
+    let steps = json!([{ "setWeight": 60 }, { "setWeight": 20 }, { "pause": {} }]);
+    world.rollout.spec.strategy.canary.as_mut().unwrap().steps = serde_json::from_value(steps).unwrap();
+    let canary = world.rollout.spec.strategy.canary.as_ref().unwrap();
+    let hash = hash::steps_hash(canary.steps.as_deref());
+    for route in world.routes.values_mut() {
+        route.as_mut().unwrap().weights = vec![(60, 40)];
+    }
+    let weight = |destination: &str, weight: i32| json!({ destination: { "weight": weight } });
+    let mut weights = weight("canary", 60);
+    weights["stable"] = weight("stable", 40)["stable"].clone();
+    status(
+        &mut world,
+        &json!({
+            "currentStepHash": hash, "currentStepIndex": 1, "controllerPause": null, "pauseConditions": null,
+            "canary": { "weights": weights },
+        }),
+    );
+    (world.replica_sets[0].ready, world.replica_sets[0].available) = (2, 2);
+    let new = &mut world.replica_sets[1];
+    (new.replicas, new.current, new.ready, new.available) = (3, 3, 3, 3);
+    let name = new.name.clone();
+    let scaled = plan(&world, now()).writes.iter().any(|w| match &w.write {
+        Write::PatchReplicaSet { name: of, patch, .. } => *of == name && !patch["spec"]["replicas"].is_null(),
+        _ => false,
+    });
+    assert!(!scaled, "{:#?}", plan(&world, now()));
+}
