@@ -273,13 +273,7 @@ fn promotion(s: &Situation<'_>, after: &RolloutStatus, pause: &PauseDecision) ->
     let count = s.canary.steps().len();
     let done = s.step.is_none();
     // With a router all traffic is on the new version before it is called stable, and no analysis stands against it.
-    let moved = !s.has_router()
-        || count == 0
-        || after
-            .canary
-            .weights
-            .as_ref()
-            .is_some_and(|w| w.canary.weight == s.canary.max_weight());
+    let moved = count == 0 || is_given(s, after, s.canary.max_weight());
     (done && moved && !pause.has_add() && !s.spec.is_paused()).then(|| format!("Completed all {count} canary steps"))
 }
 
@@ -317,16 +311,7 @@ fn is_completed(s: &Situation<'_>, after: &RolloutStatus, pause: &PauseDecision)
                 .is_some_and(|seconds| s.now >= condition.start_time.0 + TimeDelta::seconds(seconds)),
         },
         StepKind::SetCanaryScale(_) => s.at_desired_counts(false),
-        StepKind::SetWeight(_) => {
-            // With a router the weight itself must have been written, whatever held it up.
-            let written = !s.has_router()
-                || after
-                    .canary
-                    .weights
-                    .as_ref()
-                    .is_some_and(|w| w.canary.weight == s.set_weight_at(index + 1) && w.verified != Some(false));
-            s.at_desired_counts(false) && written
-        }
+        StepKind::SetWeight(_) => s.at_desired_counts(false) && is_given(s, after, s.set_weight_at(index + 1)),
         StepKind::Analysis(_) => {
             let run = after.canary.current_step_analysis_run_status.as_ref();
             let early = mutant::is(Mutant::PromotedWhileAnalysisRuns);
@@ -340,7 +325,14 @@ fn is_completed(s: &Situation<'_>, after: &RolloutStatus, pause: &PauseDecision)
     }
 }
 
-/// Pause fields, conditions, phase: then the one status write (compat 1.3 to 1.5).
+/// With a router the weight itself must have been written, to every route, whatever held it up.
+fn is_given(s: &Situation<'_>, after: &RolloutStatus, weight: i32) -> bool {
+    let routes_are_there = s.world.routes.values().all(Result::is_ok);
+    let recorded = after.canary.weights.as_ref();
+    !s.has_router()
+        || (routes_are_there && recorded.is_some_and(|w| w.canary.weight == weight && w.verified != Some(false)))
+}
+
 /// "Timed out" says nothing of why: the reason is in the pods, which are not watched (design section 6).
 fn advise_on_deadline(s: &Situation<'_>, after: &RolloutStatus, draft: &mut Draft) {
     if let Some(new) = s.new
@@ -359,6 +351,7 @@ fn advise_on_deadline(s: &Situation<'_>, after: &RolloutStatus, draft: &mut Draf
     }
 }
 
+/// Pause fields, conditions, phase: then the one status write (compat 1.3 to 1.5).
 fn finish(
     s: &Situation<'_>,
     mut after: RolloutStatus,

@@ -594,3 +594,18 @@ fn a_canary_keeps_the_pods_that_its_traffic_needs_until_the_weight_is_off() {
     });
     assert!(!scaled, "{:#?}", plan(&world, now()));
 }
+
+#[test]
+fn a_weight_that_no_route_has_completes_no_step() {
+    // The route was deleted after its weight had been recorded.
+    let mut world = canary();
+    for route in world.routes.values_mut() {
+        *route = Err("HTTPRoute shop/demo does not exist".to_owned());
+    }
+    status(
+        &mut world,
+        &json!({ "currentStepIndex": 0, "controllerPause": null, "pauseConditions": null }),
+    );
+    let plan = plan(&world, now());
+    assert!(new_status(&plan)["currentStepIndex"].is_null(), "{plan:#?}");
+}
