@@ -46,7 +46,10 @@ fn rollout(name: &str) -> Value {
 async fn measure(crd: &Arc<Crd>) -> Result<(), Box<dyn std::error::Error>> {
     let began = Instant::now();
     for seed in 0..1000 {
-        let options = Options { seed, ..Options::default() };
+        let options = Options {
+            seed,
+            ..Options::default()
+        };
         Cluster::new(options).register(crd);
     }
     println!("a cluster is made in {:?}", began.elapsed() / 1000);
@@ -71,14 +74,16 @@ async fn measure(crd: &Arc<Crd>) -> Result<(), Box<dyn std::error::Error>> {
     let began = Instant::now();
     for i in 0..ROUNDS {
         let patch = json!({"spec": {"replicas": i}});
-        api.patch(&format!("r{}", i % 10), &PatchParams::default(), &Patch::Merge(patch)).await?;
+        api.patch(&format!("r{}", i % 10), &PatchParams::default(), &Patch::Merge(patch))
+            .await?;
     }
     report("merge patch of the spec", began);
     let began = Instant::now();
     for i in 0..ROUNDS {
         let patch = json!({"status": {"phase": "Progressing", "message": i.to_string()}});
         let params = PatchParams::default();
-        api.patch_status(&format!("r{}", i % 10), &params, &Patch::Merge(patch)).await?;
+        api.patch_status(&format!("r{}", i % 10), &params, &Patch::Merge(patch))
+            .await?;
     }
     report("merge patch of the status", began);
     let began = Instant::now();

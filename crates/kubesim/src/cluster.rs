@@ -95,6 +95,8 @@ pub(crate) struct State {
     /// How many addresses of Services were given out.
     pub addresses: u32,
     pub managed_fields: bool,
+    /// Warnings of the write under way: a refusal has them too.
+    pub warned: Vec<String>,
 }
 
 pub(crate) struct Inner {
@@ -113,7 +115,9 @@ pub struct Cluster {
 
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cluster").field("options", &self.inner.options).finish_non_exhaustive()
+        f.debug_struct("Cluster")
+            .field("options", &self.inner.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -137,6 +141,7 @@ impl Cluster {
                     intercept: None,
                     addresses: 0,
                     managed_fields,
+                    warned: Vec::new(),
                 }),
                 cuts: watch::Sender::new(0),
             }),

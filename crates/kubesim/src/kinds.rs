@@ -101,7 +101,12 @@ impl Kind {
     /// The kind of a custom resource, as its definition has it.
     pub(crate) fn custom(crd: &Arc<Crd>) -> Self {
         let storage = crd.storage();
-        let mut versions: Vec<String> = crd.versions.iter().filter(|v| v.served).map(|v| v.name.clone()).collect();
+        let mut versions: Vec<String> = crd
+            .versions
+            .iter()
+            .filter(|v| v.served)
+            .map(|v| v.name.clone())
+            .collect();
         versions.sort_by(|a, b| version_priority(b).cmp(&version_priority(a)).then_with(|| a.cmp(b)));
         Self {
             resource: Resource::new(&crd.group, &crd.plural),
@@ -221,7 +226,8 @@ impl Kind {
                 self.kind, self.kind
             )));
         }
-        self.rules(version).map_or_else(|| Ok(Vec::new()), |rules| rules.decode(object))
+        self.rules(version)
+            .map_or_else(|| Ok(Vec::new()), |rules| rules.decode(object))
     }
 
     /// What the request wants to be done with unknown fields, and with those that are there twice.
@@ -262,7 +268,9 @@ impl Kind {
 
     /// Complaints about a new object.
     pub(crate) fn validate_create(&self, object: &Value) -> Vec<FieldError> {
-        self.rules(&self.storage).map(|rules| rules.validate(object)).unwrap_or_default()
+        self.rules(&self.storage)
+            .map(|rules| rules.validate(object))
+            .unwrap_or_default()
     }
 
     /// Complaints about a change.
@@ -308,21 +316,6 @@ impl Kind {
 
     /// What the server makes of a change of the status: everything else stays.
     pub(crate) fn prepare_status(&self, new: &mut Value, old: &Value) {
-        if self.is_custom() {
-            let status = new.get_mut("status").map(Value::take);
-            let fields = new["metadata"].get("managedFields").cloned();
-            *new = old.clone();
-            if let Some(map) = new.as_object_mut() {
-                match status {
-                    Some(status) => map.insert("status".into(), status),
-                    None => map.remove("status"),
-                };
-            }
-            if let Some(fields) = fields {
-                new["metadata"]["managedFields"] = fields;
-            }
-            return;
-        }
         let Some(map) = new.as_object_mut() else { return };
         let others: Vec<String> = map
             .keys()
@@ -339,16 +332,25 @@ impl Kind {
         {
             status.insert("qosClass".into(), class.clone());
         }
-        // Each kind has its own idea of what of the metadata may come along with a status.
+        let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) else {
+            return;
+        };
+        if self.is_custom() {
+            let mut fields: Vec<String> = metadata.keys().cloned().collect();
+            fields.extend(old["metadata"].as_object().into_iter().flat_map(|o| o.keys().cloned()));
+            for field in fields.iter().filter(|field| *field != "managedFields") {
+                keep(metadata, &old["metadata"], field);
+            }
+            return;
+        }
+        // Each built-in kind has its own idea of what of the metadata may come along with a status.
         let kept: &[&str] = match self.resource.plural {
             "deployments" => &["labels"],
             "pods" => &["ownerReferences"],
             _ => &[],
         };
-        if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
-            for field in kept {
-                keep(metadata, &old["metadata"], field);
-            }
+        for field in kept {
+            keep(metadata, &old["metadata"], field);
         }
     }
 
@@ -360,7 +362,10 @@ impl Kind {
 
 /// What strict decoding finds fault with.
 pub(crate) fn strict_complaints(options: &WriteOptions, unknown: &[String]) -> Vec<String> {
-    let twice = options.duplicates.iter().map(|field| format!("duplicate field {field:?}"));
+    let twice = options
+        .duplicates
+        .iter()
+        .map(|field| format!("duplicate field {field:?}"));
     let unknown = unknown.iter().map(|field| format!("unknown field {field:?}"));
     twice.chain(unknown).collect()
 }
@@ -368,9 +373,15 @@ pub(crate) fn strict_complaints(options: &WriteOptions, unknown: &[String]) -> V
 /// Takes a field over from the old object.
 fn keep(map: &mut serde_json::Map<String, Value>, old: &Value, field: &str) {
     match old.get(field) {
-        Some(value) => map.insert(field.to_owned(), value.clone()),
-        None => map.remove(field),
-    };
+        // A look is cheaper than a copy, and mostly nothing has changed.
+        same if same == map.get(field) => {}
+        Some(value) => {
+            map.insert(field.to_owned(), value.clone());
+        }
+        None => {
+            map.remove(field);
+        }
+    }
 }
 
 /// `.spec.replicas` as a JSON pointer.
@@ -487,7 +498,13 @@ impl Kind {
         let plural = self.resource.plural;
         self.generation = match plural {
             "deployments" => Generation::SpecOrAnnotations,
-            "replicasets" | "statefulsets" | "daemonsets" | "jobs" | "cronjobs" | "poddisruptionbudgets" | "pods"
+            "replicasets"
+            | "statefulsets"
+            | "daemonsets"
+            | "jobs"
+            | "cronjobs"
+            | "poddisruptionbudgets"
+            | "pods"
             | "customresourcedefinitions" => Generation::Spec,
             "endpointslices" => Generation::ContentOrLabels,
             _ => Generation::None,
@@ -495,7 +512,14 @@ impl Kind {
         self.unconditional_update = !matches!(plural, "leases" | "poddisruptionbudgets" | "customresourcedefinitions");
         self.create_on_update = matches!(
             plural,
-            "leases" | "events" | "services" | "endpoints" | "roles" | "rolebindings" | "clusterroles" | "clusterrolebindings"
+            "leases"
+                | "events"
+                | "services"
+                | "endpoints"
+                | "roles"
+                | "rolebindings"
+                | "clusterroles"
+                | "clusterrolebindings"
         );
         self.returns_deleted = matches!(plural, "namespaces" | "pods" | "services" | "serviceaccounts");
     }

@@ -184,13 +184,20 @@ impl Parser {
     }
 
     fn value(&mut self, key: &str) -> Result<String, String> {
-        let value = if Self::is_word(self.peek()) { self.next() } else { String::new() };
+        let value = if Self::is_word(self.peek()) {
+            self.next()
+        } else {
+            String::new()
+        };
         if !value.is_empty() || matches!(self.peek(), "" | "," | ")") {
             let wrong = crate::schema::names::label_value(&value);
             if wrong.is_empty() {
                 return Ok(value);
             }
-            return Err(format!("values[0][{key}]: Invalid value: {value:?}: {}", wrong.join("; ")));
+            return Err(format!(
+                "values[0][{key}]: Invalid value: {value:?}: {}",
+                wrong.join("; ")
+            ));
         }
         Err(format!("found '{}', expected: identifier", self.peek()))
     }
@@ -211,7 +218,9 @@ impl Parser {
             ">" | "<" => {
                 let value = self.value(&key)?;
                 let number = value.parse::<i64>().map_err(|_| {
-                    format!("values[0]: Invalid value: {value:?}: for 'Gt', 'Lt' operators, the value must be an integer")
+                    format!(
+                        "values[0]: Invalid value: {value:?}: for 'Gt', 'Lt' operators, the value must be an integer"
+                    )
                 })?;
                 Ok(if operator == ">" {
                     Requirement::More(key, number)
@@ -241,9 +250,7 @@ impl Parser {
                     Requirement::NotIn(key, values)
                 })
             }
-            other => Err(format!(
-                "found '{other}', expected: in, notin, =, ==, !=, gt, lt"
-            )),
+            other => Err(format!("found '{other}', expected: in, notin, =, ==, !=, gt, lt")),
         }
     }
 }
@@ -290,7 +297,9 @@ impl Fields {
     }
 
     pub(crate) fn matches(&self, object: &Value) -> bool {
-        self.0.iter().all(|(field, value, equal)| (field_of(object, field) == *value) == *equal)
+        self.0
+            .iter()
+            .all(|(field, value, equal)| (field_of(object, field) == *value) == *equal)
     }
 }
 
@@ -365,7 +374,10 @@ fn check_field(kind: &Kind, version: &str, field: &str) -> Result<(), Status> {
         return Ok(());
     }
     if let Some(crd) = &kind.crd {
-        let fields = crd.version(version).map(|v| v.selectable.as_slice()).unwrap_or_default();
+        let fields = crd
+            .version(version)
+            .map(|v| v.selectable.as_slice())
+            .unwrap_or_default();
         if fields.iter().any(|f| f.trim_start_matches('.') == field) {
             return Ok(());
         }

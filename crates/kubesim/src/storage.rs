@@ -99,7 +99,9 @@ impl Stored {
 
     /// An object that is not stored: the answer to a dry run.
     pub(crate) fn unsaved(value: Value) -> Arc<Self> {
-        let version = value["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse().ok());
+        let version = value["metadata"]["resourceVersion"]
+            .as_str()
+            .and_then(|v| v.parse().ok());
         Arc::new(Self::new(version.unwrap_or(0), value))
     }
 
@@ -112,8 +114,10 @@ impl Stored {
     pub(crate) fn bare_text(&self) -> Bytes {
         let make = || match &*self.value {
             Value::Object(map) => {
-                let bare: BTreeMap<&String, &Value> =
-                    map.iter().filter(|(field, _)| *field != "kind" && *field != "apiVersion").collect();
+                let bare: BTreeMap<&String, &Value> = map
+                    .iter()
+                    .filter(|(field, _)| *field != "kind" && *field != "apiVersion")
+                    .collect();
                 Bytes::from(serde_json::to_vec(&bare).unwrap_or_default())
             }
             other => Bytes::from(other.to_string()),

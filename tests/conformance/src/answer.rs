@@ -111,6 +111,14 @@ impl Normaliser {
             events.iter_mut().for_each(strip_bookmark);
         }
         self.find_generated(&body);
+        let prefix = step
+            .body
+            .as_ref()
+            .and_then(|sent| sent["metadata"]["generateName"].as_str());
+        if let (Some(prefix), Some(name)) = (prefix, body["details"]["name"].as_str()) {
+            // A refusal names the object that was not made.
+            self.generated_name(prefix, name);
+        }
         if step.managed_fields {
             sort_managed_fields(&mut body);
         } else {
@@ -142,16 +150,20 @@ impl Normaliser {
                 if let (Some(prefix), Some(name)) = (
                     value.pointer("/metadata/generateName").and_then(Value::as_str),
                     value.pointer("/metadata/name").and_then(Value::as_str),
-                ) && let Some(suffix) = name.strip_prefix(prefix)
-                    && suffix.len() == 5
-                    && !self.generated.contains_key(name)
-                {
-                    let placeholder = format!("{prefix}<suffix:{}>", self.generated.len() + 1);
-                    self.generated.insert(name.into(), placeholder);
+                ) {
+                    self.generated_name(prefix, name);
                 }
                 map.values().for_each(|item| self.find_generated(item));
             }
             _ => {}
+        }
+    }
+
+    fn generated_name(&mut self, prefix: &str, name: &str) {
+        let is_generated = name.strip_prefix(prefix).is_some_and(|suffix| suffix.len() == 5);
+        if is_generated && !self.generated.contains_key(name) {
+            let placeholder = format!("{prefix}<suffix:{}>", self.generated.len() + 1);
+            self.generated.insert(name.into(), placeholder);
         }
     }
 

@@ -115,10 +115,16 @@ async fn until_established(client: &Client, step: &Step, variables: &Variables) 
 
 /// Sends one request and reads the whole answer. What goes wrong on the way is an answer with status 0.
 async fn send(client: &Client, step: &Step, variables: &Variables) -> Raw {
-    match tokio::time::timeout(PATIENCE, ask(client, step, variables)).await {
-        Ok(Ok(raw)) => raw,
-        Ok(Err(error)) => nothing(&format!("{error:#}")),
-        Err(_) => nothing("no answer in time"),
+    let mut tries = 0;
+    loop {
+        match tokio::time::timeout(PATIENCE, ask(client, step, variables)).await {
+            // A cache that is being filled says so when its resource is first asked for.
+            Ok(Ok(raw)) if raw.status == 429 && tries < 50 => tokio::time::sleep(Duration::from_millis(100)).await,
+            Ok(Ok(raw)) => return raw,
+            Ok(Err(error)) => return nothing(&format!("{error:#}")),
+            Err(_) => return nothing("no answer in time"),
+        }
+        tries += 1;
     }
 }
 

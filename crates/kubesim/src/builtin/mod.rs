@@ -419,6 +419,7 @@ impl Rules for BuiltIn {
                 &["updatedReplicas", "readyReplicas", "availableReplicas"],
                 &mut errors,
             ),
+            ("services", "status") => services::status(object, &mut errors),
             (_, "status" | "finalize" | "binding") => {}
             _ => {
                 self.content(object, &mut errors);

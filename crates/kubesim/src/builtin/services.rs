@@ -468,3 +468,14 @@ pub(super) fn role(object: &Value, errors: &mut Vec<FieldError>) {
         }
     }
 }
+
+/// Only a load balancer has ingress points.
+pub(super) fn status(object: &Value, errors: &mut Vec<FieldError>) {
+    let ingress = object.pointer("/status/loadBalancer/ingress").and_then(Value::as_array);
+    if ingress.is_some_and(|list| !list.is_empty()) && object["spec"]["type"] != "LoadBalancer" {
+        errors.push(FieldError::forbidden(
+            "status.loadBalancer.ingress",
+            "may only be used when `spec.type` is 'LoadBalancer'",
+        ));
+    }
+}

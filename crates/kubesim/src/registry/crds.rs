@@ -61,7 +61,11 @@ pub(super) fn created(state: &mut State, write: &Write<'_>, name: &str) {
     };
     object["status"]["conditions"] = json!([
         condition("NamesAccepted", "NoConflicts", "no conflicts found"),
-        condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
+        condition(
+            "Established",
+            "InitialNamesAccepted",
+            "the initial names have been accepted"
+        ),
     ]);
     object["status"]["acceptedNames"] = object["spec"]["names"].clone();
     let stored: Vec<&str> = object["spec"]["versions"]
@@ -131,7 +135,12 @@ pub(super) fn delete(state: &mut State, write: &Write<'_>, mut crd: Value) -> Ar
 
 /// Lets a terminating definition go when nothing but its objects held it and none is left.
 fn finish(state: &mut State, name: &str) {
-    let Some(crd) = state.store.peek(resource()).and_then(|table| table.get("", name)).cloned() else {
+    let Some(crd) = state
+        .store
+        .peek(resource())
+        .and_then(|table| table.get("", name))
+        .cloned()
+    else {
         return;
     };
     if meta::is_terminating(&crd.value) && is_empty(state, &crd.value) && meta::finalizers(&crd.value) == [CLEANUP] {

@@ -23,9 +23,16 @@ pub(crate) fn create(state: &mut State, write: &Write<'_>, mut object: Value) ->
     kind.check_type(&object, write.version)?;
     let unknown = kind.decode(&mut object, write.version)?;
     kind.treat_unknown(write.options, write.version, &unknown, &mut warnings)?;
+    state.warned.clone_from(&warnings);
     meta::drop_nulls(&mut object);
     let own = metadata(&mut object);
-    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+    for field in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+    ] {
         own.remove(field);
     }
     meta::match_namespace(&mut object, kind, write.namespace)?;
@@ -46,11 +53,8 @@ pub(crate) fn create(state: &mut State, write: &Write<'_>, mut object: Value) ->
     object["kind"] = json!(kind.kind);
     object["apiVersion"] = json!(kind.api_version(&kind.storage));
     object["metadata"]["creationTimestamp"] = meta::time(write.now);
-    object["metadata"]["uid"] = json!(if write.options.dry_run {
-        state.store.random.clone().uuid()
-    } else {
-        state.store.random.uuid()
-    });
+    // A dry run draws too: two objects never have the same, not even one that is not kept.
+    object["metadata"]["uid"] = json!(state.store.random.uuid());
     meta::first_generation(&mut object, kind);
     kind.prepare_create(&mut object);
     kind.default(&mut object);
@@ -90,7 +94,9 @@ pub(crate) fn create(state: &mut State, write: &Write<'_>, mut object: Value) ->
             warnings,
         });
     }
-    let stored = state.store.put(write.user, kind.resource, write.namespace, &name, Some(object));
+    let stored = state
+        .store
+        .put(write.user, kind.resource, write.namespace, &name, Some(object));
     crds::created(state, write, &name);
     Ok(Written {
         object: stored,
@@ -103,16 +109,17 @@ pub(crate) fn create(state: &mut State, write: &Write<'_>, mut object: Value) ->
 fn generate(state: &mut State, write: &Write<'_>, prefix: &str) -> String {
     // A name has at most 63 characters, five of which are drawn.
     let prefix: String = prefix.chars().take(58).collect();
-    let mut random = state.store.random.clone();
     let mut name = String::new();
     for _ in 0..NAMES_TRIED {
-        name = format!("{prefix}{}", random.suffix());
-        if state.store.table(write.kind.resource).get(write.namespace, &name).is_none() {
+        name = format!("{prefix}{}", state.store.random.suffix());
+        if state
+            .store
+            .table(write.kind.resource)
+            .get(write.namespace, &name)
+            .is_none()
+        {
             break;
         }
-    }
-    if !write.options.dry_run {
-        state.store.random = random;
     }
     name
 }

@@ -51,7 +51,9 @@ pub(super) fn match_namespace(object: &mut Value, kind: &Kind, namespace: &str) 
 
 /// Whether a deletion has begun.
 pub(super) fn is_terminating(object: &Value) -> bool {
-    object["metadata"].get("deletionTimestamp").is_some_and(|t| !t.is_null())
+    object["metadata"]
+        .get("deletionTimestamp")
+        .is_some_and(|t| !t.is_null())
 }
 
 /// The finalizers of an object.
@@ -76,7 +78,8 @@ pub(super) fn next_generation(new: &mut Value, old: &Value, kind: &Kind) {
         Generation::None => false,
         Generation::Spec => new.get("spec") != old.get("spec"),
         Generation::SpecOrAnnotations => {
-            new.get("spec") != old.get("spec") || new["metadata"].get("annotations") != old["metadata"].get("annotations")
+            new.get("spec") != old.get("spec")
+                || new["metadata"].get("annotations") != old["metadata"].get("annotations")
         }
         Generation::Content => content_differs(new, old, kind.status),
         Generation::ContentOrLabels => {
@@ -106,7 +109,11 @@ fn content_differs(new: &Value, old: &Value, without_status: bool) -> bool {
 
 /// One more, because a deletion began.
 pub(super) fn bump_generation(object: &mut Value) {
-    if let Some(generation) = object["metadata"].get("generation").and_then(Value::as_i64).filter(|g| *g > 0) {
+    if let Some(generation) = object["metadata"]
+        .get("generation")
+        .and_then(Value::as_i64)
+        .filter(|g| *g > 0)
+    {
         object["metadata"]["generation"] = json!(generation + 1);
     }
 }

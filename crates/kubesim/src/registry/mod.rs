@@ -3,13 +3,13 @@
 //! Works under the cluster's lock and at once: nothing here waits. The HTTP front and the in-process methods of the
 //! cluster come through here alike. Knows nothing of HTTP; schemas and patches are pure functions elsewhere.
 
-mod create;
 mod crds;
-mod removal;
+mod create;
 mod meta;
 mod namespaces;
 mod patch;
 mod pods;
+mod removal;
 mod scale;
 mod update;
 
@@ -18,12 +18,12 @@ use std::sync::Arc;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 
-pub(crate) use create::create;
 pub(crate) use crds::serve;
+pub(crate) use create::create;
 pub(crate) use namespaces::{finalize, initial as initial_namespaces};
-pub(crate) use removal::{delete, delete_collection};
 pub(crate) use patch::{patch, unsupported};
 pub(crate) use pods::{bind, evict};
+pub(crate) use removal::{delete, delete_collection};
 pub(crate) use scale::{read_scale, update_scale};
 pub(crate) use update::update;
 

@@ -137,7 +137,12 @@ pub(super) fn emptied(state: &mut State, namespace: &str) {
         .resources()
         .into_iter()
         .filter(|r| state.kinds.get(*r).is_some_and(|k| k.namespaced))
-        .any(|r| state.store.peek(r).is_some_and(|table| table.range(namespace).next().is_some()));
+        .any(|r| {
+            state
+                .store
+                .peek(r)
+                .is_some_and(|table| table.range(namespace).next().is_some())
+        });
     if !full {
         state.store.put(CONTROLLER, resource(), "", namespace, None);
     }

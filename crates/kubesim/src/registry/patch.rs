@@ -18,7 +18,11 @@ use crate::{
 /// Patches an object, or its scale.
 pub(crate) fn patch(state: &mut State, write: &Write<'_>, patch: &Patch) -> Result<Written, Status> {
     let kind = &write.kind;
-    let old = state.store.table(kind.resource).get(write.namespace, write.name).cloned();
+    let old = state
+        .store
+        .table(kind.resource)
+        .get(write.namespace, write.name)
+        .cloned();
     if let Patch::Apply { manager, force, object } = patch {
         return apply(state, write, old, manager, *force, object);
     }
@@ -35,15 +39,19 @@ pub(crate) fn patch(state: &mut State, write: &Write<'_>, patch: &Patch) -> Resu
         }
         return scale::update_scale(state, write, scale);
     }
-    let mut object = kind.convert(&old.value, write.version);
-    change(kind, write.version, &mut object, patch)?;
-    if matches!(patch, Patch::Strategic(_)) {
-        // It is applied to the decoded object, which has no such fields.
-        object["kind"] = Value::from(kind.kind.as_str());
-        object["apiVersion"] = Value::from(kind.api_version(write.version));
-    }
+    let patched = || {
+        let mut object = kind.convert(&old.value, write.version);
+        change(kind, write.version, &mut object, patch)?;
+        if matches!(patch, Patch::Strategic(_)) {
+            // It is applied to the decoded object, which has no such fields.
+            object["kind"] = Value::from(kind.kind.as_str());
+            object["apiVersion"] = Value::from(kind.api_version(write.version));
+        }
+        Ok(object)
+    };
+    let mut object = patched()?;
     let mut warnings = Vec::new();
-    check_patched(write, &mut object, &mut warnings)?;
+    check_patched(write, &mut object, &mut warnings, &patched)?;
     meta::match_namespace(&mut object, kind, write.namespace)?;
     update::check_name(&object, write.name)?;
     check_version(kind, write.name, &old, &object)?;
@@ -81,20 +89,28 @@ pub(crate) fn unsupported(kind: &Kind) -> Status {
     )
 }
 
-/// What a patch made must be an object of the kind still.
-fn check_patched(write: &Write<'_>, object: &mut Value, warnings: &mut Vec<String>) -> Result<(), Status> {
+/// What a patch made must be an object of the kind still. Refusals show the object as the patch left it: `patched` makes it
+/// again, so that nobody else pays for a copy.
+fn check_patched(
+    write: &Write<'_>,
+    object: &mut Value,
+    warnings: &mut Vec<String>,
+    patched: &dyn Fn() -> Result<Value, Status>,
+) -> Result<(), Status> {
     let kind = &write.kind;
-    let patched = object.clone();
+    let undecodable = |why: &str| patched().map_or_else(|e| e, |object| patches::undecodable(&object, why));
     check_patched_type(write, object)?;
     let unknown = kind.decode(object, write.version).map_err(|status| {
-        let why = status.message.split_once(&format!("cannot be handled as a {}: ", kind.kind));
-        patches::undecodable(&patched, why.map_or(status.message.as_str(), |(_, why)| why))
+        let why = status
+            .message
+            .split_once(&format!("cannot be handled as a {}: ", kind.kind));
+        undecodable(why.map_or(status.message.as_str(), |(_, why)| why))
     })?;
     let complaints = strict_complaints(write.options, &unknown);
     match write.options.validation {
         Validation::Strict if !complaints.is_empty() => {
             let why = format!("strict decoding error: {}", complaints.join(", "));
-            Err(patches::undecodable(&patched, &why))
+            Err(undecodable(&why))
         }
         Validation::Warn => {
             warnings.extend(complaints);
@@ -159,12 +175,20 @@ fn apply(
         return Err(unsupported(kind));
     };
     if !configuration.is_object() {
-        return Err(Status::bad_request("error decoding YAML: the configuration is not an object"));
+        return Err(Status::bad_request(
+            "error decoding YAML: the configuration is not an object",
+        ));
     }
     let (given, version) = (text(configuration, "/kind"), text(configuration, "/apiVersion"));
     if given.is_empty() || version.is_empty() || given != kind.kind && !kind.is_custom() {
-        let version = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
-        return Err(Status::bad_request(format!("invalid object type: {version}, Kind={given}")));
+        let version = if version.contains('/') {
+            version.to_owned()
+        } else {
+            format!("/{version}")
+        };
+        return Err(Status::bad_request(format!(
+            "invalid object type: {version}, Kind={given}"
+        )));
     }
     if old.is_none() && !write.subresource.is_empty() {
         return Err(Status::not_found(kind.resource, write.name));
@@ -190,7 +214,8 @@ fn apply(
         return super::create(state, &write, object);
     };
     let mut warnings = Vec::new();
-    check_patched(&write, &mut object, &mut warnings)?;
+    let applied = object.clone();
+    check_patched(&write, &mut object, &mut warnings, &|| Ok(applied.clone()))?;
     meta::match_namespace(&mut object, kind, write.namespace)?;
     update::check_name(&object, write.name)?;
     check_version(kind, write.name, &old, &object)?;

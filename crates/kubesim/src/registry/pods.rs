@@ -26,18 +26,19 @@ pub(crate) fn bind(state: &mut State, write: &Write<'_>, binding: &Value) -> Res
             "",
             "Binding",
             write.name,
-            &[("FieldValueRequired".into(), "Required value".into(), "target.name".into())],
+            &[(
+                "FieldValueRequired".into(),
+                "Required value".into(),
+                "target.name".into(),
+            )],
         ));
     }
-    let conflict = |why: String| {
-        Err(Status::conflict(
-            Resource::new("", "pods/binding"),
-            write.name,
-            &why,
-        ))
-    };
+    let conflict = |why: String| Err(Status::conflict(Resource::new("", "pods/binding"), write.name, &why));
     if meta::is_terminating(&old.value) {
-        return conflict(format!("pod {} is being deleted, cannot be assigned to a host", write.name));
+        return conflict(format!(
+            "pod {} is being deleted, cannot be assigned to a host",
+            write.name
+        ));
     }
     let bound = text(&old.value, "/spec/nodeName");
     if !bound.is_empty() {
@@ -63,7 +64,9 @@ pub(crate) fn bind(state: &mut State, write: &Write<'_>, binding: &Value) -> Res
         }));
     }
     if !write.options.dry_run {
-        state.store.put(write.user, write.kind.resource, write.namespace, write.name, Some(new));
+        state
+            .store
+            .put(write.user, write.kind.resource, write.namespace, write.name, Some(new));
     }
     Ok(success(201))
 }

@@ -24,7 +24,12 @@ const FOREGROUND: &str = "foregroundDeletion";
 pub(crate) fn delete(state: &mut State, write: &Write<'_>, options: &Value) -> Result<Deleted, Status> {
     let kind = &write.kind;
     check_options(options)?;
-    let Some(old) = state.store.table(kind.resource).get(write.namespace, write.name).cloned() else {
+    let Some(old) = state
+        .store
+        .table(kind.resource)
+        .get(write.namespace, write.name)
+        .cloned()
+    else {
         return Err(Status::not_found(kind.resource, write.name));
     };
     check_preconditions(kind, &old, write.name, options)?;
@@ -67,7 +72,9 @@ pub(crate) fn delete(state: &mut State, write: &Write<'_>, options: &Value) -> R
         return Ok(Deleted::Object(if dry_run {
             Stored::unsaved(object)
         } else {
-            state.store.put(write.user, kind.resource, write.namespace, write.name, Some(object))
+            state
+                .store
+                .put(write.user, kind.resource, write.namespace, write.name, Some(object))
         }));
     }
     let last = if dry_run { old } else { remove(state, write, None) };
@@ -93,7 +100,9 @@ pub(crate) fn delete(state: &mut State, write: &Write<'_>, options: &Value) -> R
 
 /// Takes an object out of storage, and does what follows from that. `last` is its last state when a write ended it.
 pub(super) fn remove(state: &mut State, write: &Write<'_>, last: Option<Value>) -> Arc<Stored> {
-    let gone = state.store.put(write.user, write.kind.resource, write.namespace, write.name, None);
+    let gone = state
+        .store
+        .put(write.user, write.kind.resource, write.namespace, write.name, None);
     crds::deleted(state, write, &gone.value);
     namespaces::emptied(state, write.namespace);
     match last {
@@ -146,7 +155,9 @@ fn check_options(options: &Value) -> Result<(), Status> {
         return invalid(
             "propagationPolicy",
             "FieldValueNotSupported",
-            format!("Unsupported value: {policy}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""),
+            format!(
+                "Unsupported value: {policy}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
+            ),
         );
     }
     Ok(())
@@ -188,7 +199,10 @@ fn wanted_finalizers(kind: &Kind, object: &Value, options: &Value) -> Vec<String
     if kind.resource.plural == "events" {
         return wanted;
     }
-    let (orphan, foreground) = match (options["orphanDependents"].as_bool(), options["propagationPolicy"].as_str()) {
+    let (orphan, foreground) = match (
+        options["orphanDependents"].as_bool(),
+        options["propagationPolicy"].as_str(),
+    ) {
         (Some(orphan), _) => (orphan, false),
         (None, Some("Orphan")) => (true, false),
         (None, Some("Foreground")) => (false, true),

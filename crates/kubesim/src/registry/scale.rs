@@ -51,7 +51,12 @@ pub(crate) fn read_scale(kind: &Kind, object: &Value) -> Result<Value, Status> {
 pub(crate) fn update_scale(state: &mut State, write: &Write<'_>, mut scale: Value) -> Result<Written, Status> {
     let kind = &write.kind;
     let paths = paths(kind)?.clone();
-    let Some(old) = state.store.table(kind.resource).get(write.namespace, write.name).cloned() else {
+    let Some(old) = state
+        .store
+        .table(kind.resource)
+        .get(write.namespace, write.name)
+        .cloned()
+    else {
         return Err(Status::not_found(kind.resource, write.name));
     };
     let other = !matches!(text(&scale, "/kind"), "" | "Scale");

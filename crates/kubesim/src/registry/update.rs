@@ -26,8 +26,17 @@ pub(crate) fn update(state: &mut State, write: &Write<'_>, mut object: Value) ->
     kind.treat_unknown(write.options, write.version, &unknown, &mut warnings)?;
     meta::match_namespace(&mut object, kind, write.namespace)?;
     check_name(&object, write.name)?;
-    let Some(old) = state.store.table(kind.resource).get(write.namespace, write.name).cloned() else {
+    let Some(old) = state
+        .store
+        .table(kind.resource)
+        .get(write.namespace, write.name)
+        .cloned()
+    else {
         if kind.create_on_update && write.subresource.is_empty() {
+            let uid = text(&object, "/metadata/uid");
+            if !uid.is_empty() {
+                return Err(another_uid(write, uid, ""));
+            }
             metadata(&mut object).remove("resourceVersion");
             return create(state, write, object);
         }
@@ -36,15 +45,7 @@ pub(crate) fn update(state: &mut State, write: &Write<'_>, mut object: Value) ->
     let uid = text(&object, "/metadata/uid");
     let stored_uid = text(&old.value, "/metadata/uid");
     if !uid.is_empty() && uid != stored_uid {
-        let key = storage_key(write);
-        return Err(Status::conflict(
-            kind.resource,
-            write.name,
-            &format!(
-                "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition \
-                 failed: UID in precondition: {uid}, UID in object meta: {stored_uid}"
-            ),
-        ));
+        return Err(another_uid(write, uid, stored_uid));
     }
     let given = text(&object, "/metadata/resourceVersion").to_owned();
     check_number(&given)?;
@@ -81,6 +82,19 @@ pub(super) fn check_number(version: &str) -> Result<(), Status> {
     Err(Status::new(500, "", message))
 }
 
+/// 409: the object that is meant is another one than that which is there, if one is there.
+fn another_uid(write: &Write<'_>, uid: &str, stored_uid: &str) -> Status {
+    let key = storage_key(write);
+    Status::conflict(
+        write.kind.resource,
+        write.name,
+        &format!(
+            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+             UID in precondition: {uid}, UID in object meta: {stored_uid}"
+        ),
+    )
+}
+
 /// How errors of the storage name an object.
 fn storage_key(write: &Write<'_>) -> String {
     let resource = write.kind.resource;
@@ -93,7 +107,10 @@ fn storage_key(write: &Write<'_>) -> String {
         }
         (group, plural) => format!("{group}/{plural}"),
     };
-    format!("/registry/{folder}/{}", crate::storage::key(write.namespace, write.name))
+    format!(
+        "/registry/{folder}/{}",
+        crate::storage::key(write.namespace, write.name)
+    )
 }
 
 /// The object of a PUT or of a patch's result must be the one of the path.
@@ -122,6 +139,7 @@ pub(super) fn finish(
 ) -> Result<Written, Status> {
     let kind = &write.kind;
     let before = &*old.value;
+    state.warned.clone_from(&warnings);
     new["kind"] = json!(kind.kind);
     new["apiVersion"] = json!(kind.api_version(&kind.storage));
     meta::drop_nulls(&mut new);
@@ -129,10 +147,17 @@ pub(super) fn finish(
     set(own, "generation", before["metadata"].get("generation").cloned());
     own.remove("selfLink");
     // No creationTimestamp, uid or deletion can be changed by a write; a foreign uid is refused below.
-    set(own, "creationTimestamp", before["metadata"].get("creationTimestamp").cloned());
+    set(
+        own,
+        "creationTimestamp",
+        before["metadata"].get("creationTimestamp").cloned(),
+    );
     let deletion = before["metadata"].get("deletionTimestamp").cloned();
     let mut errors = Vec::new();
-    if let Some(given) = own.get("deletionTimestamp").filter(|given| deletion.as_ref() != Some(*given)) {
+    if let Some(given) = own
+        .get("deletionTimestamp")
+        .filter(|given| deletion.as_ref() != Some(*given))
+    {
         let field = "metadata.deletionTimestamp";
         errors.push(FieldError::invalid(field, given.clone(), "field is immutable"));
     }
@@ -163,7 +188,11 @@ pub(super) fn finish(
     }
     errors.extend(kind.validate_update(&new, before, write.subresource));
     // Metadata is looked at twice, by what all kinds share and by each kind, and both complain.
-    let twice: Vec<FieldError> = errors.iter().filter(|e| e.field.starts_with("metadata.")).cloned().collect();
+    let twice: Vec<FieldError> = errors
+        .iter()
+        .filter(|e| e.field.starts_with("metadata."))
+        .cloned()
+        .collect();
     errors.splice(0..0, twice);
     kind.invalid(write.name, errors)?;
 
@@ -196,7 +225,9 @@ pub(super) fn finish(
             warnings,
         });
     }
-    let object = state.store.put(write.user, kind.resource, write.namespace, write.name, Some(new));
+    let object = state
+        .store
+        .put(write.user, kind.resource, write.namespace, write.name, Some(new));
     crds::updated(state, write);
     Ok(Written {
         object,

@@ -53,7 +53,14 @@ pub(super) fn answer(kinds: &Kinds, path: &str, form: Result<Form, Status>) -> O
                 paths.push(format!("/apis/{group}"));
                 paths.extend(versions.iter().map(|v| format!("/apis/{group}/{v}")));
             }
-            for path in ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"] {
+            for path in [
+                "/healthz",
+                "/livez",
+                "/openapi/v2",
+                "/openapi/v3",
+                "/readyz",
+                "/version",
+            ] {
                 paths.push(path.to_owned());
             }
             Answer::json(200, &json!({"paths": paths}))
@@ -74,7 +81,10 @@ pub(super) fn answer(kinds: &Kinds, path: &str, form: Result<Form, Status>) -> O
                 .filter(|(group, _)| !group.is_empty())
                 .map(|(group, versions)| api_group(group, &versions))
                 .collect();
-            Answer::json(200, &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}))
+            Answer::json(
+                200,
+                &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}),
+            )
         }
         ["apis", group] => match groups(kinds).into_iter().find(|(g, _)| g == group) {
             Some((group, versions)) => {
@@ -175,9 +185,27 @@ fn of_version<'a>(kinds: &'a Kinds, group: &'a str, version: &'a str) -> impl It
 /// The verbs of a resource; of custom ones in an order of their own, as the real one lists them.
 fn verbs(kind: &Kind) -> &'static [&'static str] {
     if kind.is_custom() {
-        &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"]
+        &[
+            "delete",
+            "deletecollection",
+            "get",
+            "list",
+            "patch",
+            "create",
+            "update",
+            "watch",
+        ]
     } else {
-        &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+        &[
+            "create",
+            "delete",
+            "deletecollection",
+            "get",
+            "list",
+            "patch",
+            "update",
+            "watch",
+        ]
     }
 }
 
@@ -303,7 +331,11 @@ fn aggregate(kinds: &Kinds, core: bool) -> Answer {
 fn aggregate_resource(kind: &Kind, version: &str) -> Value {
     let response = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
     // Of a built-in kind it is left to the reader that an answer is of the resource's own group and version.
-    let own = if kind.is_custom() { (kind.resource.group, version) } else { ("", "") };
+    let own = if kind.is_custom() {
+        (kind.resource.group, version)
+    } else {
+        ("", "")
+    };
     let subs: Vec<Value> = subresources(kind)
         .into_iter()
         .map(|(sub, group, sub_version, sub_kind, verbs)| {

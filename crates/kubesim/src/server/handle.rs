@@ -133,14 +133,9 @@ impl Asks {
             };
             return Answer::refusal(&status).into();
         }
-        let mut result = self.of_kind(cluster, &mut state, user, &kind, stale);
-        if let Ok(Outcome::Answer(answer)) = &mut result
-            && kind.is("", "endpoints")
-        {
-            let warning = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
-            answer.warnings.insert(0, warning.to_owned());
-        }
-        result.unwrap_or_else(|status| {
+        state.warned.clear();
+        let result = self.of_kind(cluster, &mut state, user, &kind, stale);
+        let mut outcome = result.unwrap_or_else(|status| {
             let mut body = status.json();
             let resume = self.query.get("continue");
             if status.code == 410
@@ -148,13 +143,25 @@ impl Asks {
             {
                 body["metadata"]["continue"] = json!(token);
             }
-            Answer::json(status.code, &body).into()
-        })
+            let mut answer = Answer::json(status.code, &body);
+            answer.warnings = std::mem::take(&mut state.warned);
+            answer.into()
+        });
+        if let Outcome::Answer(answer) = &mut outcome
+            && kind.is("", "endpoints")
+        {
+            let warning = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+            answer.warnings.insert(0, warning.to_owned());
+        }
+        outcome
     }
 
     /// The path's resource is not served: said by the server of built-in groups, or by nobody.
     fn not_served(&self, state: &State) -> Answer {
-        let is_ours = state.kinds.all().any(|k| !k.is_custom() && k.resource.group == self.path.group);
+        let is_ours = state
+            .kinds
+            .all()
+            .any(|k| !k.is_custom() && k.resource.group == self.path.group);
         if is_ours {
             Answer::refusal(&Status::no_such_path())
         } else {
@@ -210,6 +217,13 @@ impl Asks {
 
     /// 405.
     fn not_allowed(&self, kind: &Kind) -> Status {
+        let is_patch = !matches!(self.format, Format::Json | Format::Yaml | Format::Unknown);
+        if kind.is_custom() && self.path.name.is_empty() && self.method == Method::PATCH && !is_patch {
+            return registry::unsupported(kind);
+        }
+        if kind.is_custom() && self.path.name.is_empty() && matches!(self.method.as_str(), "PUT" | "PATCH") {
+            return Status::bad_request("name must be provided");
+        }
         if kind.is_custom() {
             let resource = kind.resource;
             let message = format!("{} is not supported on resources of kind \"{resource}\"", self.verb());
@@ -508,7 +522,9 @@ impl At<'_> {
                 path.name
             )));
         }
-        let containers = found.value["spec"]["containers"].as_array().map_or(&[][..], Vec::as_slice);
+        let containers = found.value["spec"]["containers"]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice);
         let wanted = self.asks.query.get("container");
         let Some(container) = containers.iter().find(|c| wanted.is_empty() || c["name"] == wanted) else {
             return Err(Status::bad_request(format!(

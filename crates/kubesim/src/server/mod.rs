@@ -151,7 +151,9 @@ impl Service {
 }
 
 fn whole(answer: Answer) -> Response<Body> {
-    let body = Full::new(answer.body).map_err(|e: Infallible| match e {}).boxed_unsync();
+    let body = Full::new(answer.body)
+        .map_err(|e: Infallible| match e {})
+        .boxed_unsync();
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(answer.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers: &mut HeaderMap = response.headers_mut();
@@ -186,7 +188,10 @@ where
         async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await.map_err(Into::into)?.to_bytes();
-            service.answer(Request::from_parts(parts, body)).await.map_err(Into::into)
+            service
+                .answer(Request::from_parts(parts, body))
+                .await
+                .map_err(Into::into)
         }
         .boxed()
     }

@@ -42,12 +42,16 @@ impl ListOptions {
     pub(super) fn parse(query: &Query, kind: &Kind, version: &str, name: &str, watch: bool) -> Result<Self, Status> {
         let mut options = Self {
             labels: Labels::parse(query.get("labelSelector"))?,
-            limit: number(query, "limit")?.and_then(|l| usize::try_from(l).ok()).unwrap_or(0),
+            limit: number(query, "limit")?
+                .and_then(|l| usize::try_from(l).ok())
+                .unwrap_or(0),
             resume: query.get("continue").to_owned(),
             version: query.get("resourceVersion").to_owned(),
             matching: query.get("resourceVersionMatch").to_owned(),
             bookmarks: query.is_true("allowWatchBookmarks"),
-            initial: query.has("sendInitialEvents").then(|| query.is_true("sendInitialEvents")),
+            initial: query
+                .has("sendInitialEvents")
+                .then(|| query.is_true("sendInitialEvents")),
             timeout: number(query, "timeoutSeconds")?
                 .and_then(|s| u64::try_from(s).ok())
                 .filter(|s| *s > 0)
@@ -59,7 +63,11 @@ impl ListOptions {
             options.initial = Some(true);
             options.matching = "NotOlderThan".to_owned();
         }
-        let errors = if watch { options.watch_errors() } else { options.list_errors() };
+        let errors = if watch {
+            options.watch_errors()
+        } else {
+            options.list_errors()
+        };
         if !errors.is_empty() {
             return Err(schema::invalid("meta.k8s.io", "ListOptions", "", &errors));
         }
@@ -158,9 +166,7 @@ pub(super) fn version(text: &str) -> Result<u64, Status> {
         Status::new(
             500,
             "",
-            format!(
-                "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-            ),
+            format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"),
         )
     })
 }
@@ -205,7 +211,10 @@ pub(super) fn write_options(query: &Query, agent: &str, what: &str, apply: bool)
             errors.push(FieldError::required("fieldManager", "is required for apply patch"));
         }
         if !apply && query.has("force") {
-            errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
+            errors.push(FieldError::forbidden(
+                "force",
+                "may not be specified for non-apply patch",
+            ));
         }
     }
     if let Some((at, bad)) = manager.char_indices().find(|(_, c)| c.is_control()) {
@@ -258,7 +267,10 @@ pub(super) fn delete_options(query: &Query, body: Value) -> Result<Value, Status
         check_types(&body)?;
         body
     };
-    if options["dryRun"].as_array().is_some_and(|list| list.iter().any(|v| v != "All")) {
+    if options["dryRun"]
+        .as_array()
+        .is_some_and(|list| list.iter().any(|v| v != "All"))
+    {
         let error = FieldError::not_supported("dryRun", options["dryRun"].clone(), ["All"]);
         return Err(schema::invalid("meta.k8s.io", "DeleteOptions", "", &[error]));
     }

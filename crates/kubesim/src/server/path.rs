@@ -16,11 +16,7 @@ pub(super) struct Path {
 impl Path {
     /// Nothing for paths that name no resource, such as discovery's.
     pub(super) fn parse(path: &str) -> Option<Self> {
-        let parts: Vec<String> = path
-            .trim_matches('/')
-            .split('/')
-            .map(decode)
-            .collect();
+        let parts: Vec<String> = path.trim_matches('/').split('/').map(decode).collect();
         let mut parts = parts.iter().map(String::as_str).peekable();
         let group = match parts.next()? {
             "api" => "",
@@ -71,7 +67,10 @@ impl Query {
 
     /// The first value of a parameter, empty without one.
     pub(super) fn get(&self, name: &str) -> &str {
-        self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map_or("", |(_, value)| value.as_str())
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -124,15 +123,25 @@ mod tests {
     #[test]
     fn a_path_names_group_version_namespace_resource_name_and_subresource() {
         let path = Path::parse("/apis/argoproj.io/v1alpha1/namespaces/shop/rollouts/demo/status").unwrap();
-        let parts = [&path.group, &path.version, &path.namespace, &path.resource, &path.name, &path.subresource];
-        assert_eq!(
-            parts,
-            ["argoproj.io", "v1alpha1", "shop", "rollouts", "demo", "status"]
-        );
+        let parts = [
+            &path.group,
+            &path.version,
+            &path.namespace,
+            &path.resource,
+            &path.name,
+            &path.subresource,
+        ];
+        assert_eq!(parts, ["argoproj.io", "v1alpha1", "shop", "rollouts", "demo", "status"]);
         let path = Path::parse("/api/v1/namespaces/shop").unwrap();
-        assert_eq!((path.resource.as_str(), path.name.as_str(), path.namespace.as_str()), ("namespaces", "shop", ""));
+        assert_eq!(
+            (path.resource.as_str(), path.name.as_str(), path.namespace.as_str()),
+            ("namespaces", "shop", "")
+        );
         let path = Path::parse("/api/v1/namespaces/shop/status").unwrap();
-        assert_eq!((path.resource.as_str(), path.subresource.as_str()), ("namespaces", "status"));
+        assert_eq!(
+            (path.resource.as_str(), path.subresource.as_str()),
+            ("namespaces", "status")
+        );
         assert_eq!(Path::parse("/apis/apps/v1"), None);
     }
 

@@ -72,7 +72,9 @@ pub(super) fn list(
         }
         asked
     } else {
-        current.saturating_sub(stale).max(if stale > 0 { table.forgotten } else { 0 })
+        current
+            .saturating_sub(stale)
+            .max(if stale > 0 { table.forgotten } else { 0 })
     };
     // A list "from any version" comes out of a cache, which knows no pages.
     let limit = if options.version == "0" { 0 } else { options.limit };
@@ -97,7 +99,15 @@ fn resumed(table: &Table, namespace: &str, options: &ListOptions, current: u64) 
              modified, or deleted between the time the first chunk was returned and now may show up in the list.",
         ));
     }
-    Ok(page(table, namespace, options, version, version == current, &start, options.limit))
+    Ok(page(
+        table,
+        namespace,
+        options,
+        version,
+        version == current,
+        &start,
+        options.limit,
+    ))
 }
 
 fn page(
@@ -204,11 +214,15 @@ fn decode(token: &str) -> Result<(u64, String), Status> {
     }
     let version = token["rv"].as_i64().unwrap_or(0);
     if version == 0 {
-        return Err(bad("continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
+        return Err(bad(
+            "continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
+        ));
     }
     let start = token["start"].as_str().unwrap_or_default().to_owned();
     if start.is_empty() {
-        return Err(bad("continue key is not valid: encoded start key empty (version meta.k8s.io/v1)"));
+        return Err(bad(
+            "continue key is not valid: encoded start key empty (version meta.k8s.io/v1)",
+        ));
     }
     Ok((u64::try_from(version).unwrap_or(0), start))
 }

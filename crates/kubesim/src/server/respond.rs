@@ -142,9 +142,7 @@ impl Show {
     pub(super) fn object(&self, stored: &Stored) -> Bytes {
         match self.form {
             Form::Whole | Form::Aggregated if self.version == self.kind.storage => stored.text(),
-            Form::Whole | Form::Aggregated => {
-                Bytes::from(self.kind.convert(&stored.value, &self.version).to_string())
-            }
+            Form::Whole | Form::Aggregated => Bytes::from(self.kind.convert(&stored.value, &self.version).to_string()),
             Form::Partial => Bytes::from(partial(&stored.value).to_string()),
             Form::Table(include) => {
                 let metadata = json!({"resourceVersion": stored.version.to_string()});
@@ -190,6 +188,10 @@ impl Show {
             Form::Partial => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
             Form::Whole | Form::Aggregated => (self.kind.list_kind.clone(), self.kind.api_version(&self.version)),
         };
+        if self.form == Form::Partial && items.is_empty() {
+            let none = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": null});
+            return Bytes::from(none.to_string());
+        }
         let mut text = String::new();
         // Writing into a String cannot fail.
         let _ = write!(

@@ -86,7 +86,10 @@ impl Watch {
             changed: table.changed.subscribe(),
             cuts: cluster.inner.cuts.subscribe(),
             deadline,
-            bookmark_due: options.bookmarks.then(|| deadline - LAST_BOOKMARK).filter(|due| *due > now),
+            bookmark_due: options
+                .bookmarks
+                .then(|| deadline - LAST_BOOKMARK)
+                .filter(|due| *due > now),
             held: None,
             last: None,
             ended: false,
@@ -245,7 +248,9 @@ impl Watch {
         while self.pending.front().is_some_and(|record| record.at + latency <= now) {
             let Some(record) = self.pending.pop_front() else { break };
             self.from = record.version;
-            let Some((kind, stored)) = self.event(&record) else { continue };
+            let Some((kind, stored)) = self.event(&record) else {
+                continue;
+            };
             if !self.deliver(&mut lines, kind, &stored) {
                 break;
             }
@@ -284,7 +289,11 @@ impl Watch {
             let event = json!({"type": kind, "object": &*stored.value});
             intercept.watch_event(&self.user, self.show.kind.resource.plural, &event)
         });
-        let object = if self.began { self.show.next_object(stored) } else { self.show.object(stored) };
+        let object = if self.began {
+            self.show.next_object(stored)
+        } else {
+            self.show.object(stored)
+        };
         self.began = true;
         let object = String::from_utf8_lossy(&object);
         match fault {

@@ -11,12 +11,20 @@ async fn an_apply_creates_then_owns_its_fields_and_conflicts_over_others() {
     let cluster = cluster();
     let api = rollouts(&cluster.client("serin"));
     let first: kube::api::DynamicObject = api
-        .patch("demo", &PatchParams::apply("kubectl"), &Patch::Apply(rollout("demo", "web:1")))
+        .patch(
+            "demo",
+            &PatchParams::apply("kubectl"),
+            &Patch::Apply(rollout("demo", "web:1")),
+        )
         .await
         .unwrap();
     let managers = first.metadata.managed_fields.unwrap();
     assert_eq!(
-        (managers.len(), managers[0].manager.as_deref(), managers[0].operation.as_deref()),
+        (
+            managers.len(),
+            managers[0].manager.as_deref(),
+            managers[0].operation.as_deref()
+        ),
         (1, Some("kubectl"), Some("Apply"))
     );
     let mine = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": "demo"}, "spec": {"replicas": 9}});
@@ -29,13 +37,19 @@ async fn an_apply_creates_then_owns_its_fields_and_conflicts_over_others() {
     };
     assert_eq!(
         (refused.code, refused.message.as_str()),
-        (409, "Apply failed with 1 conflict: conflict with \"kubectl\": .spec.replicas")
+        (
+            409,
+            "Apply failed with 1 conflict: conflict with \"kubectl\": .spec.replicas"
+        )
     );
     let forced = api
         .patch("demo", &PatchParams::apply("other").force(), &Patch::Apply(&mine))
         .await
         .unwrap();
-    assert_eq!((&forced.data["spec"]["replicas"], forced.metadata.generation), (&json!(9), Some(2)));
+    assert_eq!(
+        (&forced.data["spec"]["replicas"], forced.metadata.generation),
+        (&json!(9), Some(2))
+    );
     let before = cluster.resource_version();
     let params = PatchParams::apply("other").force();
     api.patch("demo", &params, &Patch::Apply(&mine)).await.unwrap();
@@ -73,7 +87,10 @@ async fn a_strategic_merge_patch_finds_a_container_by_its_name() {
     });
     let (code, created) = post(&cluster, deployments, &deployment).await;
     assert_eq!(code, 201, "{created}");
-    assert_eq!(created["spec"]["strategy"]["rollingUpdate"]["maxSurge"], "25%", "defaults are filled in");
+    assert_eq!(
+        created["spec"]["strategy"]["rollingUpdate"]["maxSurge"], "25%",
+        "defaults are filled in"
+    );
     let change = json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "web:2"}]}}}});
     let kind = "application/strategic-merge-patch+json";
     let (code, patched) = patch(&cluster, &format!("{deployments}/web"), kind, &change).await;
@@ -85,9 +102,18 @@ async fn a_strategic_merge_patch_finds_a_container_by_its_name() {
         .collect();
     assert_eq!((code, images), (200, vec![&json!("web:2"), &json!("proxy:1")]));
     assert_eq!(patched["metadata"]["generation"], 2);
-    let (code, scaled) = patch(&cluster, &format!("{deployments}/web/scale"), kind, &json!({"spec": {"replicas": 2}})).await;
+    let (code, scaled) = patch(
+        &cluster,
+        &format!("{deployments}/web/scale"),
+        kind,
+        &json!({"spec": {"replicas": 2}}),
+    )
+    .await;
     assert_eq!((code, &scaled["status"]["selector"]), (200, &json!("app=web")));
-    assert_eq!(cluster.get("deployments", "default", "web").unwrap()["spec"]["replicas"], 2);
+    assert_eq!(
+        cluster.get("deployments", "default", "web").unwrap()["spec"]["replicas"],
+        2
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,7 +130,10 @@ async fn a_put_without_the_defaults_changes_nothing() {
     });
     let (code, created) = post(&cluster, services, &service).await;
     assert_eq!(code, 201, "{created}");
-    assert!(created["spec"]["clusterIP"].as_str().unwrap().starts_with("10."), "{created}");
+    assert!(
+        created["spec"]["clusterIP"].as_str().unwrap().starts_with("10."),
+        "{created}"
+    );
     let before = cluster.resource_version();
     let (code, same) = put(&cluster, &format!("{services}/web"), &service).await;
     assert_eq!((code, &same), (200, &created));

@@ -72,7 +72,10 @@ async fn a_finalizer_keeps_an_object_until_it_is_taken_off() {
 #[tokio::test(start_paused = true)]
 async fn the_propagation_policy_sets_finalizers_for_the_garbage_collector() {
     let cluster = cluster();
-    for (policy, finalizers) in [("Foreground", json!(["foregroundDeletion"])), ("Orphan", json!(["orphan"]))] {
+    for (policy, finalizers) in [
+        ("Foreground", json!(["foregroundDeletion"])),
+        ("Orphan", json!(["orphan"])),
+    ] {
         post(&cluster, ROLLOUTS_PATH, &rollout("demo", "web:1")).await;
         let path = format!("{ROLLOUTS_PATH}/demo");
         let (_, marked) = delete(&cluster, &path, &json!({"propagationPolicy": policy})).await;
@@ -110,7 +113,11 @@ async fn a_collection_is_deleted_by_selector() {
     }
     let (code, list) = delete(&cluster, &format!("{CONFIG_MAPS}?labelSelector=on%3Dyes"), &Value::Null).await;
     assert_eq!((code, list["items"].as_array().unwrap().len()), (200, 2));
-    let left: Vec<_> = cluster.list("configmaps").iter().map(|o| o["metadata"]["name"].clone()).collect();
+    let left: Vec<_> = cluster
+        .list("configmaps")
+        .iter()
+        .map(|o| o["metadata"]["name"].clone())
+        .collect();
     assert_eq!(left, ["b"]);
 }
 
@@ -138,12 +145,21 @@ async fn a_namespace_takes_its_content_along_and_waits_for_what_stays() {
             "configmaps \"new\" is forbidden: unable to create new content in namespace shop because it is being terminated"
         )
     );
-    patch(&cluster, &format!("{maps}/kept"), MERGE, &json!({"metadata": {"finalizers": null}})).await;
+    patch(
+        &cluster,
+        &format!("{maps}/kept"),
+        MERGE,
+        &json!({"metadata": {"finalizers": null}}),
+    )
+    .await;
     assert_eq!(get(&cluster, "/api/v1/namespaces/shop").await.0, 404);
     let (code, refused) = delete(&cluster, "/api/v1/namespaces/default", &Value::Null).await;
     assert_eq!(
         (code, refused["message"].as_str().unwrap()),
-        (403, "namespaces \"default\" is forbidden: this namespace may not be deleted")
+        (
+            403,
+            "namespaces \"default\" is forbidden: this namespace may not be deleted"
+        )
     );
 }
 
@@ -153,7 +169,13 @@ async fn an_eviction_respects_disruption_budgets() {
     let mut object = pod("a");
     object["metadata"]["labels"] = json!({"app": "a"});
     post(&cluster, PODS, &object).await;
-    patch(&cluster, &format!("{PODS}/a/status"), MERGE, &json!({"status": {"phase": "Running"}})).await;
+    patch(
+        &cluster,
+        &format!("{PODS}/a/status"),
+        MERGE,
+        &json!({"status": {"phase": "Running"}}),
+    )
+    .await;
     let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
     let budget = json!({
         "apiVersion": "policy/v1",

@@ -39,7 +39,9 @@ impl Intercept for Fault {
 
 fn with(verb: &'static str, interception: Interception) -> Cluster {
     let cluster = cluster();
-    cluster.create("person", "configmaps", config_map("a", &json!({}))).unwrap();
+    cluster
+        .create("person", "configmaps", config_map("a", &json!({})))
+        .unwrap();
     cluster.intercept(Arc::new(Fault {
         verb,
         interception,
@@ -66,7 +68,10 @@ async fn a_request_is_refused_before_or_after_it_took_effect() {
     let busy = Status::new(429, "TooManyRequests", "busy");
     let cluster = with("patch", Interception::Before(busy.clone()));
     let (code, answer) = send(&cluster, change()).await;
-    assert_eq!((code, &answer["message"], value(&cluster)), (429, &json!("busy"), json!("1")));
+    assert_eq!(
+        (code, &answer["message"], value(&cluster)),
+        (429, &json!("busy"), json!("1"))
+    );
     let cluster = with("patch", Interception::After(busy));
     let (code, _) = send(&cluster, change()).await;
     assert_eq!((code, value(&cluster)), (429, json!("2")));
@@ -104,14 +109,20 @@ async fn a_request_is_late_and_a_list_is_stale() {
     send(&cluster, change()).await;
     let (_, list) = get(&cluster, CONFIG_MAPS).await;
     assert_eq!(list["items"][0]["data"]["a"], "1");
-    assert_eq!(list["metadata"]["resourceVersion"], (cluster.resource_version() - 1).to_string());
+    assert_eq!(
+        list["metadata"]["resourceVersion"],
+        (cluster.resource_version() - 1).to_string()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_user_that_is_cut_off_gets_no_answer_and_its_watches_break() {
     let cluster = with("none", Interception::Pass);
     let watch = Request::builder()
-        .uri(format!("{CONFIG_MAPS}?watch=true&resourceVersion={}", cluster.resource_version()))
+        .uri(format!(
+            "{CONFIG_MAPS}?watch=true&resourceVersion={}",
+            cluster.resource_version()
+        ))
         .body(Full::new(Bytes::new()))
         .unwrap();
     let mut body = cluster.service("victim").oneshot(watch).await.unwrap().into_body();
@@ -140,14 +151,19 @@ async fn watched(fault: WatchFault) -> Vec<(u64, String)> {
         .unwrap();
     let mut body = cluster.service("tester").oneshot(watch).await.unwrap().into_body();
     for name in ["a", "b", "c", "d"] {
-        cluster.create("person", "configmaps", config_map(name, &json!({}))).unwrap();
+        cluster
+            .create("person", "configmaps", config_map(name, &json!({})))
+            .unwrap();
     }
     let mut seen = Vec::new();
     while let Some(frame) = body.frame().await {
         let bytes = frame.unwrap().into_data().unwrap();
         for line in String::from_utf8(bytes.to_vec()).unwrap().lines() {
             let event: Value = serde_json::from_str(line).unwrap();
-            let name = event["object"]["metadata"]["name"].as_str().unwrap_or("error").to_owned();
+            let name = event["object"]["metadata"]["name"]
+                .as_str()
+                .unwrap_or("error")
+                .to_owned();
             seen.push((cluster.elapsed().as_secs(), name));
         }
     }

@@ -20,7 +20,14 @@ async fn accepting(cluster: &Cluster, path: &str, accept: &str) -> (u16, Value) 
 #[tokio::test(start_paused = true)]
 async fn bodies_in_unknown_formats_are_refused() {
     let cluster = cluster();
-    let (code, refused) = ask(&cluster, "POST", CONFIG_MAPS, "text/plain", &config_map("a", &json!({}))).await;
+    let (code, refused) = ask(
+        &cluster,
+        "POST",
+        CONFIG_MAPS,
+        "text/plain",
+        &config_map("a", &json!({})),
+    )
+    .await;
     assert_eq!((code, &refused["reason"]), (415, &json!("UnsupportedMediaType")));
     post(&cluster, ROLLOUTS_PATH, &rollout("demo", "web:1")).await;
     let path = format!("{ROLLOUTS_PATH}/demo");
@@ -46,7 +53,10 @@ async fn the_accept_header_chooses_the_form() {
     assert_eq!(answer["rows"][0]["cells"][0], "demo");
     let partial = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
     let (_, answer) = accepting(&cluster, &format!("{ROLLOUTS_PATH}/demo"), partial).await;
-    assert_eq!((&answer["kind"], answer.get("spec")), (&json!("PartialObjectMetadata"), None));
+    assert_eq!(
+        (&answer["kind"], answer.get("spec")),
+        (&json!("PartialObjectMetadata"), None)
+    );
     let (code, answer) = accepting(&cluster, ROLLOUTS_PATH, "text/html").await;
     assert_eq!((code, &answer["reason"]), (406, &json!("NotAcceptable")));
     let aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";

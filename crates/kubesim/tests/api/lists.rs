@@ -78,20 +78,32 @@ async fn field_selectors_select_what_the_kind_allows() {
 async fn pages_show_one_state_however_long_they_take() {
     let cluster = several().await;
     let (_, first) = get(&cluster, &format!("{CONFIG_MAPS}?limit=2")).await;
-    assert_eq!((names(&first).join(" ").as_str(), &first["metadata"]["remainingItemCount"]), ("a b", &json!(2)));
+    assert_eq!(
+        (
+            names(&first).join(" ").as_str(),
+            &first["metadata"]["remainingItemCount"]
+        ),
+        ("a b", &json!(2))
+    );
     let token = first["metadata"]["continue"].as_str().unwrap();
     post(&cluster, CONFIG_MAPS, &config_map("bb", &json!({}))).await;
     delete(&cluster, &format!("{CONFIG_MAPS}/c"), &Value::Null).await;
     let (_, second) = get(&cluster, &format!("{CONFIG_MAPS}?limit=2&continue={token}")).await;
     assert_eq!(names(&second), ["c", "d"]);
-    assert_eq!(second["metadata"], json!({"resourceVersion": first["metadata"]["resourceVersion"]}));
+    assert_eq!(
+        second["metadata"],
+        json!({"resourceVersion": first["metadata"]["resourceVersion"]})
+    );
     let (code, refused) = get(&cluster, &format!("{CONFIG_MAPS}?limit=2&continue=abc")).await;
     assert_eq!((code, &refused["reason"]), (400, &json!("BadRequest")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_page_of_a_state_that_is_forgotten_is_gone_but_offers_to_go_on() {
-    let cluster = Cluster::new(Options { history: 5, ..Options::default() });
+    let cluster = Cluster::new(Options {
+        history: 5,
+        ..Options::default()
+    });
     for i in 0..4 {
         post(&cluster, CONFIG_MAPS, &config_map(&format!("c{i}"), &json!({}))).await;
     }
@@ -99,7 +111,13 @@ async fn a_page_of_a_state_that_is_forgotten_is_gone_but_offers_to_go_on() {
     let token = first["metadata"]["continue"].as_str().unwrap().to_owned();
     let version = first["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
     for i in 0..6 {
-        patch(&cluster, &format!("{CONFIG_MAPS}/c0"), MERGE, &json!({"data": {"i": i.to_string()}})).await;
+        patch(
+            &cluster,
+            &format!("{CONFIG_MAPS}/c0"),
+            MERGE,
+            &json!({"data": {"i": i.to_string()}}),
+        )
+        .await;
     }
     let (code, gone) = get(&cluster, &format!("{CONFIG_MAPS}?limit=1&continue={token}")).await;
     assert_eq!((code, &gone["reason"]), (410, &json!("Expired")));
@@ -115,9 +133,20 @@ async fn versions_of_lists_are_honoured() {
     let cluster = several().await;
     let now = cluster.resource_version();
     delete(&cluster, &format!("{CONFIG_MAPS}/a"), &Value::Null).await;
-    let (_, then) = get(&cluster, &format!("{CONFIG_MAPS}?resourceVersion={now}&resourceVersionMatch=Exact")).await;
-    assert_eq!((names(&then), &then["metadata"]["resourceVersion"]), (vec!["a", "b", "c", "d"], &json!(now.to_string())));
-    let (_, since) = get(&cluster, &format!("{CONFIG_MAPS}?resourceVersion={now}&resourceVersionMatch=NotOlderThan")).await;
+    let (_, then) = get(
+        &cluster,
+        &format!("{CONFIG_MAPS}?resourceVersion={now}&resourceVersionMatch=Exact"),
+    )
+    .await;
+    assert_eq!(
+        (names(&then), &then["metadata"]["resourceVersion"]),
+        (vec!["a", "b", "c", "d"], &json!(now.to_string()))
+    );
+    let (_, since) = get(
+        &cluster,
+        &format!("{CONFIG_MAPS}?resourceVersion={now}&resourceVersionMatch=NotOlderThan"),
+    )
+    .await;
     assert_eq!(names(&since), ["b", "c", "d"]);
     let (code, refused) = get(&cluster, &format!("{CONFIG_MAPS}?resourceVersion=999")).await;
     assert_eq!((code, &refused["reason"]), (504, &json!("Timeout")));

@@ -78,7 +78,11 @@ pub fn pod(name: &str) -> Value {
 
 /// One raw request; the answer's code and body (JSON, or a text).
 pub async fn ask(cluster: &Cluster, method: &str, path: &str, content_type: &str, body: &Value) -> (u16, Value) {
-    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
     let request = Request::builder()
         .method(method)
         .uri(path)

@@ -47,15 +47,26 @@ async fn a_watch_says_what_changes_and_ends_at_its_timeout() {
     let version = cluster.resource_version();
     let began = tokio::time::Instant::now();
     let watching = cluster.clone();
-    let watch = tokio::spawn(async move { events(&watching, &format!("resourceVersion={version}&timeoutSeconds=60")).await });
+    let watch =
+        tokio::spawn(async move { events(&watching, &format!("resourceVersion={version}&timeoutSeconds=60")).await });
     tokio::time::sleep(Duration::from_secs(1)).await;
     post(&cluster, CONFIG_MAPS, &config_map("b", &json!({}))).await;
-    patch(&cluster, &format!("{CONFIG_MAPS}/a"), MERGE, &json!({"data": {"a": "2"}})).await;
+    patch(
+        &cluster,
+        &format!("{CONFIG_MAPS}/a"),
+        MERGE,
+        &json!({"data": {"a": "2"}}),
+    )
+    .await;
     delete(&cluster, &format!("{CONFIG_MAPS}/a"), &Value::Null).await;
     let events = watch.await.unwrap();
     assert_eq!(words(&events), "ADDED b, MODIFIED a, DELETED a");
     let version = events[2]["object"]["metadata"]["resourceVersion"].as_str().unwrap();
-    assert_eq!(version, cluster.resource_version().to_string(), "a deletion has a version of its own");
+    assert_eq!(
+        version,
+        cluster.resource_version().to_string(),
+        "a deletion has a version of its own"
+    );
     assert_eq!(began.elapsed().as_secs(), 60);
 }
 
@@ -66,12 +77,16 @@ async fn a_watch_with_a_selector_sees_objects_come_and_go() {
     let query = format!("resourceVersion={version}&timeoutSeconds=5&labelSelector=on%3Dyes");
     post(&cluster, CONFIG_MAPS, &config_map("a", &json!({}))).await;
     for on in ["yes", "yes", "no", "yes"] {
-        let change = json!({"metadata": {"labels": {"on": on}}, "data": {"at": cluster.resource_version().to_string()}});
+        let change =
+            json!({"metadata": {"labels": {"on": on}}, "data": {"at": cluster.resource_version().to_string()}});
         patch(&cluster, &format!("{CONFIG_MAPS}/a"), MERGE, &change).await;
     }
     let events = events(&cluster, &query).await;
     assert_eq!(words(&events), "ADDED a, MODIFIED a, DELETED a, ADDED a");
-    assert_eq!(events[2]["object"]["metadata"]["labels"]["on"], "yes", "what goes is shown as it was");
+    assert_eq!(
+        events[2]["object"]["metadata"]["labels"]["on"], "yes",
+        "what goes is shown as it was"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,16 +112,28 @@ async fn a_streamed_list_ends_with_a_bookmark_that_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_from_a_forgotten_version_is_told_so() {
-    let cluster = Cluster::new(Options { history: 3, ..Options::default() });
+    let cluster = Cluster::new(Options {
+        history: 3,
+        ..Options::default()
+    });
     post(&cluster, CONFIG_MAPS, &config_map("a", &json!({}))).await;
     let version = cluster.resource_version();
     for i in 0..5 {
-        patch(&cluster, &format!("{CONFIG_MAPS}/a"), MERGE, &json!({"data": {"i": i.to_string()}})).await;
+        patch(
+            &cluster,
+            &format!("{CONFIG_MAPS}/a"),
+            MERGE,
+            &json!({"data": {"i": i.to_string()}}),
+        )
+        .await;
     }
     let events = events(&cluster, &format!("resourceVersion={version}&timeoutSeconds=5")).await;
     assert_eq!(events.len(), 1);
     let status = &events[0]["object"];
-    assert_eq!((&events[0]["type"], &status["code"], &status["reason"]), (&json!("ERROR"), &json!(410), &json!("Expired")));
+    assert_eq!(
+        (&events[0]["type"], &status["code"], &status["reason"]),
+        (&json!("ERROR"), &json!(410), &json!("Expired"))
+    );
 }
 
 /// Runs kube's watcher over some changes; what its user sees.
@@ -135,8 +162,12 @@ async fn watched(strategy: InitialListStrategy) -> Vec<String> {
     };
     next(5).await;
     let change = serin_kubesim::Patch::Merge(json!({"spec": {"replicas": 1}}));
-    cluster.patch("person", "rollouts", "default", "b", None, &change).unwrap();
-    cluster.delete("person", "rollouts", "default", "c", &Value::Null).unwrap();
+    cluster
+        .patch("person", "rollouts", "default", "b", None, &change)
+        .unwrap();
+    cluster
+        .delete("person", "rollouts", "default", "c", &Value::Null)
+        .unwrap();
     next(2).await;
     seen
 }

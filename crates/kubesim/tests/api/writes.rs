@@ -27,7 +27,10 @@ async fn a_client_creates_reads_replaces_patches_and_deletes_a_rollout() {
         )
         .await
         .unwrap();
-    assert_eq!((patched.metadata.generation, &patched.data["spec"]["replicas"]), (Some(2), &json!(5)));
+    assert_eq!(
+        (patched.metadata.generation, &patched.data["spec"]["replicas"]),
+        (Some(2), &json!(5))
+    );
 
     let status = api
         .patch_status(
@@ -38,7 +41,10 @@ async fn a_client_creates_reads_replaces_patches_and_deletes_a_rollout() {
         .await
         .unwrap();
     assert_eq!(status.data["status"]["phase"], "Progressing");
-    assert_eq!(status.data["spec"]["replicas"], 5, "a status write changes nothing else");
+    assert_eq!(
+        status.data["spec"]["replicas"], 5,
+        "a status write changes nothing else"
+    );
     assert_eq!(status.metadata.generation, Some(2), "nor the generation");
 
     let mut stale = created.clone();
@@ -116,11 +122,17 @@ async fn namespaces_are_checked() {
     let (code, refused) = post(&cluster, path, &object).await;
     assert_eq!(
         (code, refused["message"].as_str().unwrap()),
-        (400, "the namespace of the provided object does not match the namespace sent on the request")
+        (
+            400,
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
     );
     object["metadata"]["namespace"] = json!("shop");
     let (code, refused) = post(&cluster, path, &object).await;
-    assert_eq!((code, refused["message"].as_str().unwrap()), (404, "namespaces \"shop\" not found"));
+    assert_eq!(
+        (code, refused["message"].as_str().unwrap()),
+        (404, "namespaces \"shop\" not found")
+    );
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
     let (code, created) = post(&cluster, "/api/v1/namespaces", &namespace).await;
     assert_eq!((code, &created["status"]["phase"]), (201, &json!("Active")));
@@ -180,7 +192,11 @@ async fn a_json_patch_whose_test_fails_changes_nothing() {
     let (code, refused) = patch(&cluster, &path, JSON, &set(7, 8)).await;
     assert_eq!(
         (code, refused["message"].as_str().unwrap(), &refused["details"]),
-        (422, "the server rejected our request due to an error in our request", &json!({}))
+        (
+            422,
+            "the server rejected our request due to an error in our request",
+            &json!({})
+        )
     );
     let (code, patched) = patch(&cluster, &path, JSON, &set(3, 8)).await;
     assert_eq!((code, &patched["spec"]["replicas"]), (200, &json!(8)));
@@ -202,7 +218,12 @@ async fn a_patch_for_an_older_version_conflicts() {
 async fn a_dry_run_answers_and_changes_nothing() {
     let cluster = cluster();
     let before = cluster.resource_version();
-    let (code, answer) = post(&cluster, &format!("{ROLLOUTS_PATH}?dryRun=All"), &rollout("demo", "web:1")).await;
+    let (code, answer) = post(
+        &cluster,
+        &format!("{ROLLOUTS_PATH}?dryRun=All"),
+        &rollout("demo", "web:1"),
+    )
+    .await;
     assert_eq!((code, &answer["metadata"]["generation"]), (201, &json!(1)));
     assert_eq!(cluster.resource_version(), before);
     post(&cluster, ROLLOUTS_PATH, &rollout("demo", "web:1")).await;
@@ -212,7 +233,13 @@ async fn a_dry_run_answers_and_changes_nothing() {
     assert_eq!((code, &answer["spec"]["replicas"]), (200, &json!(9)));
     assert_eq!(delete(&cluster, &path, &Value::Null).await.0, 200);
     assert_eq!(cluster.resource_version(), before);
-    let (code, refused) = patch(&cluster, &format!("{ROLLOUTS_PATH}/demo?dryRun=Some"), MERGE, &json!({})).await;
+    let (code, refused) = patch(
+        &cluster,
+        &format!("{ROLLOUTS_PATH}/demo?dryRun=Some"),
+        MERGE,
+        &json!({}),
+    )
+    .await;
     assert_eq!((code, &refused["reason"]), (422, &json!("Invalid")));
 }
 
@@ -255,7 +282,10 @@ async fn the_scale_subresource_reads_and_writes_replicas() {
     let (code, scaled) = patch(&cluster, &path, MERGE, &json!({"spec": {"replicas": 6}})).await;
     assert_eq!((code, &scaled["spec"]["replicas"]), (200, &json!(6)));
     let rollout = cluster.get("rollouts", "default", "demo").unwrap();
-    assert_eq!((&rollout["spec"]["replicas"], &rollout["metadata"]["generation"]), (&json!(6), &json!(2)));
+    assert_eq!(
+        (&rollout["spec"]["replicas"], &rollout["metadata"]["generation"]),
+        (&json!(6), &json!(2))
+    );
     let (code, refused) = put(&cluster, &path, &scale).await;
     assert_eq!((code, &refused["reason"]), (409, &json!("Conflict")));
 }
