@@ -39,6 +39,9 @@ pub fn take_in(stores: &mut Stores, kind: Kind, object: Value) -> Result<Affecte
     fn one<T: Stored>(stores: &mut Stores, object: Value) -> Result<Affected, String> {
         Ok(stores.observe(Lean::<T>::from_object(object)?))
     }
+    if mutant::is(Mutant::WorldOlderThanOwnWrite) {
+        return Ok(Affected::default());
+    }
     match kind {
         Kind::Rollout => one::<RolloutEntry>(stores, object),
         Kind::ReplicaSet => one::<serin_model::ReplicaSetView>(stores, object),
@@ -211,7 +214,7 @@ impl Carrier<'_> {
                 let mut patch = patch.clone();
                 patch["metadata"]["resourceVersion"] = Value::String(self.version(kind, name, resource_version));
                 #[cfg(feature = "mutants")]
-                crate::mutants::unguard(subresource, &mut patch);
+                crate::mutants::spoil(self.ctx, self.key, subresource, &mut patch);
                 let answer = self.ctx.calls.patch(target, subresource, Format::Merge, &patch).await;
                 self.written(kind, name, answer.map_err(|r| stopped("patch", r))?)
             }
@@ -252,9 +255,7 @@ impl Carrier<'_> {
             .unwrap_or_default()
             .to_owned();
         self.versions.insert((kind, name.to_owned()), version.clone());
-        if !mutant::is(Mutant::WorldOlderThanOwnWrite) {
-            self.take_in(kind, answer);
-        }
+        self.take_in(kind, answer);
         version
     }
 

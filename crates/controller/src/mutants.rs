@@ -49,16 +49,25 @@ pub(crate) fn distort(ctx: &Context, key: &Key, mut world: Box<World>, now: Date
     world
 }
 
-/// The status as a process writes it that believes to be its only writer.
-pub(crate) fn unguard(subresource: Option<&str>, patch: &mut Value) {
-    if !mutant::is(Mutant::StatusWithoutVersion) || subresource.is_none() {
+/// The status as such a process writes it, and as one does that believes to be its only writer.
+pub(crate) fn spoil(ctx: &Context, key: &Key, subresource: Option<&str>, patch: &mut Value) {
+    let Some(status) = patch
+        .get_mut("status")
+        .and_then(Value::as_object_mut)
+        .filter(|_| subresource.is_some())
+    else {
         return;
+    };
+    let forgets = ctx.memory(key, |memory| memory.found.is_some_and(|found| found.abort));
+    if mutant::is(Mutant::AbortForgottenByRestart) && forgets {
+        status.insert("abort".to_owned(), Value::Null);
+        status.insert("abortedAt".to_owned(), Value::Null);
     }
-    if let Some(metadata) = patch["metadata"].as_object_mut() {
-        metadata.remove("resourceVersion");
-    }
-    if let Some(status) = patch["status"].as_object_mut() {
+    if mutant::is(Mutant::StatusWithoutVersion) {
         // Not aborted when the plan was made, and so not aborted.
         status.entry("abort").or_insert(Value::Null);
+        if let Some(metadata) = patch["metadata"].as_object_mut() {
+            metadata.remove("resourceVersion");
+        }
     }
 }

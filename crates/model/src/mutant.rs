@@ -18,7 +18,7 @@ pub enum Mutant {
     WeightBeforeEndpoints,
     /// The version that was stable is scaled down at once.
     ScaleDownDelayIgnored,
-    /// The answers to our own writes are not looked at: only the watch says what there is.
+    /// The answers to our own requests are not looked at: only the watch says what there is.
     WorldOlderThanOwnWrite,
     /// A status is written whole and without resourceVersion.
     StatusWithoutVersion,

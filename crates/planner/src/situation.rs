@@ -266,11 +266,16 @@ impl<'a> Situation<'a> {
         }
         let weight = if explicit.is_some() { 0 } else { weight };
         let mut stable = replicas::share_of(r, m - weight, m);
-        if let Some(weights) = &self.before.canary.weights {
-            stable = stable.max(replicas::share_of(r, weights.stable.weight, m));
-            if aborted {
-                canary = canary.max(replicas::share_of(r, weights.canary.weight, m));
+        match &self.before.canary.weights {
+            Some(weights) => {
+                stable = stable.max(replicas::share_of(r, weights.stable.weight, m));
+                if aborted {
+                    canary = canary.max(replicas::share_of(r, weights.canary.weight, m));
+                }
             }
+            // No weight was written yet: whatever the route says, the canary was given none of it.
+            None if !whole => stable = r,
+            None => {}
         }
         (
             self.canary.at_least_min_pods(canary, r),

@@ -609,3 +609,27 @@ fn a_weight_that_no_route_has_completes_no_step() {
     let plan = plan(&world, now());
     assert!(new_status(&plan)["currentStepIndex"].is_null(), "{plan:#?}");
 }
+
+#[test]
+fn a_stable_version_keeps_its_size_as_long_as_no_weight_was_ever_written() {
+    let mut world = canary();
+    let strategy = world.rollout.spec.strategy.canary.as_mut().unwrap();
+    strategy.dynamic_stable_scale = Some(true);
+    strategy.steps = serde_json::from_value(json!([{ "setCanaryScale": { "weight": 100 } }])).unwrap();
+    let hash = hash::steps_hash(strategy.steps.as_deref());
+    let first = json!({
+        "currentStepHash": hash, "currentStepIndex": 0, "controllerPause": null, "pauseConditions": null,
+        "canary": { "weights": null },
+    });
+    status(&mut world, &first);
+    let sizes: Vec<Value> = plan(&world, now())
+        .writes
+        .iter()
+        .filter_map(|w| match &w.write {
+            Write::PatchReplicaSet { name, patch, .. } => Some(json!([name, patch["spec"]["replicas"]])),
+            _ => None,
+        })
+        .collect();
+    let canary = &world.replica_sets[1].name;
+    assert_eq!(sizes, [json!([canary, 4])]);
+}

@@ -45,7 +45,9 @@ pub fn scenario(seed: u64) -> Scenario {
     };
     let count = *draw.weighted(&[(60, 1_usize), (25, 2), (15, 3)]);
     let length = draw.between(40, 150) * 1000;
-    let apps: Vec<_> = (0..count).map(|i| apps::app(seed, i, (i == 0).then_some(&target))).collect();
+    let apps: Vec<_> = (0..count)
+        .map(|i| apps::app(seed, i, (i == 0).then_some(&target)))
+        .collect();
     let templates = apps
         .iter()
         .enumerate()
