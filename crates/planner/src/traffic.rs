@@ -117,7 +117,7 @@ fn desired(s: &Situation<'_>, pause: &PauseDecision) -> (i32, String) {
     } else if s.new.is_none_or(|rs| rs.lasting() == 0) {
         0
     } else if s.before.promote_full {
-        let available = s.new.map_or(0, |rs| rs.lasting());
+        let available = s.new.map_or(0, ReplicaSetView::lasting);
         if dynamic {
             (max * available.min(r)).checked_div(r).unwrap_or(max)
         } else {
@@ -149,7 +149,7 @@ fn dynamic_abort_weight(s: &Situation<'_>) -> i32 {
     let held = if explicit {
         missing
     } else {
-        missing.max(s.new.map_or(0, |rs| rs.lasting()))
+        missing.max(s.new.map_or(0, ReplicaSetView::lasting))
     };
     let candidate = s
         .canary

@@ -101,7 +101,7 @@ fn some_version(draw: &mut Draw, kind: &Kind, name: &str) -> String {
     match draw.below(10) {
         0 => "1".into(),
         1 => {
-            let other: &str = *draw.one(&NAMES);
+            let other = draw.one(&NAMES);
             format!("{{{}}}", version(kind, other))
         }
         2 => String::new(),

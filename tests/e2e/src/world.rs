@@ -34,8 +34,8 @@ pub(crate) struct Inner {
 
 /// What the tests stand on.
 enum Ground {
-    Real(Cluster),
-    Simulated(Simulated),
+    Real(Box<Cluster>),
+    Simulated(Box<Simulated>),
 }
 
 impl Deref for World {
@@ -79,7 +79,7 @@ impl World {
             .context("Prometheus refuses the shipped rules")?;
         Ok(Self(Arc::new(Inner {
             client: cluster.client(),
-            ground: Ground::Real(cluster),
+            ground: Ground::Real(Box::new(cluster)),
             stub,
             away: Mutex::default(),
         })))
@@ -91,7 +91,7 @@ impl World {
         let simulated = Simulated::start(&stub)?;
         Ok(Self(Arc::new(Inner {
             client: simulated.cluster.client("admin"),
-            ground: Ground::Simulated(simulated),
+            ground: Ground::Simulated(Box::new(simulated)),
             stub,
             away: Mutex::default(),
         })))

@@ -246,10 +246,8 @@ impl Intercept for Faults {
         }
         let is_point = is_write(call.verb) && !matches!(call.resource, "leases" | "events");
         let kind = crash_points::kind(call.verb, call.resource, call.subresource);
-        if is_point {
-            if let Some(last) = state.last.get(call.user).cloned() {
-                *state.writes.entry((last, kind.clone())).or_default() += 1;
-            }
+        if is_point && let Some(last) = state.last.get(call.user).cloned() {
+            *state.writes.entry((last, kind.clone())).or_default() += 1;
         }
         let chosen = state.choose(at, call);
         let decided = match chosen.map(|place| (place, state.armed[place].kind.clone())) {

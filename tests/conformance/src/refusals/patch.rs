@@ -49,7 +49,7 @@ pub(super) fn patch(mut cases: Cases) -> Vec<Case> {
             kind.changes[0].clone()
         };
         cases.add(&format!("{how} what is not there"), vec![ask(how, "", body.clone())]);
-        cases.deep(&format!("{how}"), checked(ask(how, "", body.clone())));
+        cases.deep(how, checked(ask(how, "", body.clone())));
         cases.deep(
             &format!("{how} dry run"),
             checked(ask(how, "?dryRun=All", body.clone())),

@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -188,24 +187,17 @@ impl Gateway {
     }
 
     /// Sends requests at a steady rate, for ever.
-    pub(super) fn send_all(
-        self,
-        host: String,
-        rps: f64,
-        answers: Arc<Mutex<Vec<Answer>>>,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        async move {
-            let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rps.max(0.001)));
-            let mut under_way = tokio::task::JoinSet::new();
-            loop {
-                ticks.tick().await;
-                while under_way.try_join_next().is_some() {}
-                let (own, host, answers) = (self.clone(), host.clone(), Arc::clone(&answers));
-                under_way.spawn(async move {
-                    let answer = own.ask(&host).await;
-                    answers.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
-                });
-            }
+    pub(super) async fn send_all(self, host: String, rps: f64, answers: Arc<Mutex<Vec<Answer>>>) {
+        let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rps.max(0.001)));
+        let mut under_way = tokio::task::JoinSet::new();
+        loop {
+            ticks.tick().await;
+            while under_way.try_join_next().is_some() {}
+            let (own, host, answers) = (self.clone(), host.clone(), Arc::clone(&answers));
+            under_way.spawn(async move {
+                let answer = own.ask(&host).await;
+                answers.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
+            });
         }
     }
 

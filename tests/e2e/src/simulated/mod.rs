@@ -94,7 +94,6 @@ impl Simulated {
         };
         let settings = ProviderSettings {
             prometheus_address: Some(PROMETHEUS.to_owned()),
-            ..ProviderSettings::default()
         };
         let providers = Providers::new(settings, Arc::new(transport));
         let clock = Clock::starting_at(cluster.now());

@@ -45,7 +45,7 @@ fn image(draw: &mut Stream, is_sound: bool) -> Image {
     if is_sound {
         return sound;
     }
-    match draw.weighted(&[
+    match *draw.weighted(&[
         (55, "sound"),
         (14, "errors"),
         (6, "few errors"),
@@ -56,23 +56,23 @@ fn image(draw: &mut Stream, is_sound: bool) -> Image {
         (4, "crashes"),
         (3, "moody"),
     ]) {
-        &"errors" => Image {
+        "errors" => Image {
             errors: *draw.pick(&[10, 30, 100]),
             ..sound
         },
-        &"few errors" => Image { errors: 2, ..sound },
-        &"latency" => Image { latency: 900, ..sound },
-        &"slow start" => Image {
+        "few errors" => Image { errors: 2, ..sound },
+        "latency" => Image { latency: 900, ..sound },
+        "slow start" => Image {
             start: Some(draw.between(8, 40) * 1000),
             ..sound
         },
-        &"never ready" => Image { start: None, ..sound },
-        &"missing" => Image { exists: false, ..sound },
-        &"crashes" => Image {
+        "never ready" => Image { start: None, ..sound },
+        "missing" => Image { exists: false, ..sound },
+        "crashes" => Image {
             crash: Some(draw.between(2, 20) * 1000),
             ..sound
         },
-        &"moody" => Image {
+        "moody" => Image {
             crash: draw.percent(50).then_some(7_000),
             moody: 40,
             ..sound

@@ -120,7 +120,7 @@ impl Report {
 
     /// All of them, by time.
     pub(crate) fn finish(mut self) -> Vec<Violation> {
-        self.violations.sort_by(|a, b| (a.at, a.rule).cmp(&(b.at, b.rule)));
+        self.violations.sort_by_key(|v| (v.at, v.rule));
         self.violations
     }
 }

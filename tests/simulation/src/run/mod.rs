@@ -228,7 +228,7 @@ impl<'a> Run<'a> {
             sleep(Duration::from_secs(1)).await;
             let new = self.world.cluster.history_since(seen);
             seen += new.len();
-            if let Some(change) = new.iter().rfind(|c| &*c.resource.plural != "leases") {
+            if let Some(change) = new.iter().rfind(|c| c.resource.plural != "leases") {
                 last = change.at.max(last);
             }
             let queries = self.world.provider.asked().len();

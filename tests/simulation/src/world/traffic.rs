@@ -113,7 +113,7 @@ impl Traffic {
         self.seen += new.len();
         for change in new {
             self.arrive(change.at);
-            match &*change.resource.plural {
+            match change.resource.plural {
                 "pods" => self.pod(&change),
                 "services" | "endpointslices" | "httproutes" => {
                     self.on_the_way.push_back((change.at + self.lag, change));
@@ -165,7 +165,7 @@ impl Traffic {
     fn gateway(&mut self, now: Duration, change: &Change) {
         let id = (change.namespace.clone(), change.name.clone());
         let mut touched = BTreeSet::from([change.name.clone()]);
-        match &*change.resource.plural {
+        match change.resource.plural {
             "services" if change.new.is_some() => {
                 if !self.services.insert(id) {
                     return;

@@ -16,9 +16,12 @@ use crate::{
 /// From a change to the moment when its writer has read the answer, without faults.
 const ANSWER: Duration = Duration::from_millis(20);
 
+/// User, resource, namespace and name.
+type Written<'a> = (&'a str, &'a str, &'a str, &'a str);
+
 /// Both rules.
 pub(crate) fn check(history: &History, knowledge: &Knowledge<'_>, report: &mut Report) {
-    let mut own: BTreeMap<(&str, &str, &str, &str), Vec<(Duration, u64)>> = BTreeMap::new();
+    let mut own: BTreeMap<Written<'_>, Vec<(Duration, u64)>> = BTreeMap::new();
     for change in history.changes.iter().filter(|c| is_controller(&c.user)) {
         if change.new.is_some() && knowledge.was_told(change) {
             let key = (
