@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 use serin_api::{HASH_LABEL, analysis::Phase, digest::TemplateDigest, rollout::Rollout, template::PodTemplate};
 use serin_audit::{Rule, audit};
 use serin_model::{
-    AnalysisRunView, Plan, PlannedWrite, ReplicaSetView, RouteRef, RouteView, ServiceView, Settings, Weights, World,
-    Write,
+    AnalysisRunView, Plan, PlannedWrite, ReplicaSetView, RouteRef, RouteView, ServiceView, Weights, World, Write,
 };
 use serin_recordings::{Act, Scenario, known_differences, names, root};
 
@@ -198,15 +197,10 @@ fn world(objects: &Objects) -> Option<World> {
     });
     Some(World {
         replica_sets: replica_sets.collect(),
-        taken_names: BTreeSet::new(),
         services: services.collect(),
-        former_services: Vec::new(),
-        endpoints: None,
         analysis_runs: runs.collect(),
-        templates: BTreeMap::new(),
         routes: routes.collect(),
-        settings: Settings::default(),
-        rollout,
+        ..World::of(rollout)
     })
 }
 

@@ -9,7 +9,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use kube::Client;
 use serde_json::Value;
-use serin_audit::{Finding, Severity};
+use serin_audit::Finding;
 use serin_model::{Event, Plan, RouteRef, Settings, World};
 use serin_providers::Providers;
 use tokio::time::Instant;
@@ -112,30 +112,6 @@ pub struct Auditor;
 impl Audit for Auditor {
     fn findings(&self, world: &World, plan: &Plan, now: DateTime<Utc>) -> Vec<Finding> {
         serin_audit::audit(world, plan, now)
-    }
-}
-
-/// The same, for tests: rules about capacity refuse too.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct StrictAuditor;
-
-impl Audit for StrictAuditor {
-    fn findings(&self, world: &World, plan: &Plan, now: DateTime<Utc>) -> Vec<Finding> {
-        let mut findings = serin_audit::audit(world, plan, now);
-        for finding in &mut findings {
-            finding.severity = Severity::Refuse;
-        }
-        findings
-    }
-}
-
-/// Accepts everything.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoAudit;
-
-impl Audit for NoAudit {
-    fn findings(&self, _: &World, _: &Plan, _: DateTime<Utc>) -> Vec<Finding> {
-        Vec::new()
     }
 }
 

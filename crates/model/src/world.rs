@@ -38,6 +38,24 @@ pub struct World {
     pub settings: Settings,
 }
 
+impl World {
+    /// A World in which nothing was seen but the Rollout: what tests begin with.
+    pub fn of(rollout: Rollout) -> Self {
+        Self {
+            rollout,
+            replica_sets: Vec::new(),
+            taken_names: BTreeSet::new(),
+            services: BTreeMap::new(),
+            former_services: Vec::new(),
+            endpoints: None,
+            analysis_runs: Vec::new(),
+            templates: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            settings: Settings::default(),
+        }
+    }
+}
+
 /// Settings of the controller that decisions depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {

@@ -2,152 +2,37 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use std::collections::{BTreeMap, BTreeSet};
+mod support;
 
-use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
-use serin_api::{HASH_LABEL, MANAGED_BY_ANNOTATION, analysis::Phase, digest::TemplateDigest, hash, rollout::Rollout};
-use serin_model::{
-    AnalysisRunView, Endpoints, Plan, ReplicaSetView, RouteRef, RouteView, ServiceView, Settings, World, Write,
-};
+use serin_api::{HASH_LABEL, MANAGED_BY_ANNOTATION, analysis::Phase, hash};
+use serin_model::{AnalysisRunView, Endpoints, Plan, World, Write};
 use serin_planner::plan;
-
-const OLD: &str = "oldoldold";
-
-fn now() -> DateTime<Utc> {
-    "2026-01-01T00:10:00Z".parse().unwrap()
-}
+use support::{OLD, new_hash, new_status, now, pods, routed, status, weight};
 
 /// A canary with steps 20, pause, 60; stable 4 of 4, canary 1 of 1; waiting at the pause with 20 % of the traffic.
 fn canary() -> World {
-    let template = json!({
-        "metadata": { "labels": { "app": "demo" } },
-        "spec": { "containers": [{ "name": "app", "image": "demo:v2", "resources": {} }] },
-    });
     let steps = json!([{ "setWeight": 20 }, { "pause": {} }, { "setWeight": 60 }]);
-    let mut rollout: Rollout = serde_json::from_value(json!({
-        "apiVersion": "argoproj.io/v1alpha1",
-        "kind": "Rollout",
-        "metadata": {
-            "name": "demo", "namespace": "shop", "uid": "u", "generation": 2, "resourceVersion": "100",
-            "annotations": { "rollout.argoproj.io/revision": "2" },
-        },
-        "spec": {
-            "replicas": 4,
-            "selector": { "matchLabels": { "app": "demo" } },
-            "template": template,
-            "strategy": { "canary": {
-                "canaryService": "demo-canary",
-                "stableService": "demo-stable",
-                "steps": steps,
-                "trafficRouting": { "plugins": { "argoproj-labs/gatewayAPI": { "httpRoute": "demo" } } },
-            } },
-        },
-    }))
-    .unwrap();
-    let new = hash::pod_template_hash(&rollout.spec.template, None);
-    let steps_hash = hash::steps_hash(rollout.spec.strategy.canary.as_ref().unwrap().steps.as_deref());
-    let weights = |w: i32| {
-        json!({
-            "canary": { "weight": w, "serviceName": "demo-canary", "podTemplateHash": new },
-            "stable": { "weight": 100 - w, "serviceName": "demo-stable", "podTemplateHash": OLD },
-        })
-    };
-    rollout.status = Some(
-        serde_json::from_value(json!({
-            "observedGeneration": "2", "phase": "Paused", "currentPodHash": new, "currentStepHash": steps_hash,
-            "currentStepIndex": 1, "stableRS": OLD, "controllerPause": true,
-            "pauseConditions": [{ "reason": "CanaryPauseStep", "startTime": "2026-01-01T00:09:00Z" }],
-            "canary": { "weights": weights(20) },
-        }))
-        .unwrap(),
-    );
-    let replica_set = |hash: &str, revision: &str, replicas: i32, created: &str| ReplicaSetView {
-        name: format!("demo-{hash}"),
-        uid: format!("rs-{hash}"),
-        resource_version: "7".to_owned(),
-        generation: 1,
-        created: created.parse().unwrap(),
-        deleting: false,
-        labels: BTreeMap::from([(HASH_LABEL.to_owned(), hash.to_owned())]),
-        annotations: BTreeMap::from([
-            ("rollout.argoproj.io/revision".to_owned(), revision.to_owned()),
-            ("rollout.argoproj.io/desired-replicas".to_owned(), "4".to_owned()),
-        ]),
-        owner: Some("u".to_owned()),
-        replicas,
-        min_ready_seconds: 0,
-        observed_generation: 1,
-        current: replicas,
-        ready: replicas,
-        available: replicas,
-        failure: None,
-        digest: TemplateDigest::of(&rollout.spec.template.with_label("other", hash), None),
-    };
-    let service = |name: &str, hash: &str| ServiceView {
-        name: name.to_owned(),
-        resource_version: "8".to_owned(),
-        selector: BTreeMap::from([
-            ("app".to_owned(), "demo".to_owned()),
-            (HASH_LABEL.to_owned(), hash.to_owned()),
-        ]),
-        annotations: BTreeMap::from([(MANAGED_BY_ANNOTATION.to_owned(), "demo".to_owned())]),
-    };
-    let pods = |hash: &str, n: usize| Endpoints {
+    let mut world = routed(4, 20, &json!({ "steps": steps }));
+    let new = new_hash(&world);
+    pods(&mut world, &new, 1, 1);
+    let ready = |hash: &str, n: usize| Endpoints {
         ready_pods: (0..n).map(|i| format!("demo-{hash}-{i}")).collect(),
     };
-    World {
-        replica_sets: vec![
-            replica_set(OLD, "1", 4, "2026-01-01T00:00:00Z"),
-            replica_set(&new, "2", 1, "2026-01-01T00:08:00Z"),
-        ],
-        taken_names: BTreeSet::new(),
-        services: BTreeMap::from([
-            ("demo-stable".to_owned(), service("demo-stable", OLD)),
-            ("demo-canary".to_owned(), service("demo-canary", &new)),
-        ]),
-        former_services: Vec::new(),
-        endpoints: Some(BTreeMap::from([
-            ("demo-stable".to_owned(), pods(OLD, 4)),
-            ("demo-canary".to_owned(), pods(&new, 1)),
-        ])),
-        analysis_runs: Vec::new(),
-        templates: BTreeMap::new(),
-        routes: BTreeMap::from([(
-            RouteRef {
-                kind: "HTTPRoute".into(),
-                namespace: "shop".into(),
-                name: "demo".into(),
-            },
-            Ok(RouteView {
-                resource_version: "9".to_owned(),
-                weights: vec![(20, 80)],
-            }),
-        )]),
-        settings: Settings::default(),
-        rollout,
-    }
-}
-
-fn status(world: &mut World, patch: &Value) {
-    let mut value = serde_json::to_value(&world.rollout.status).unwrap();
-    json_patch::merge(&mut value, patch);
-    world.rollout.status = serde_json::from_value(value).unwrap();
-}
-
-fn weight(plan: &Plan) -> Option<i32> {
-    plan.writes.iter().find_map(|w| match &w.write {
-        Write::SetRouteWeights { weights, .. } => Some(weights.canary),
-        _ => None,
-    })
-}
-
-fn new_status(plan: &Plan) -> Value {
-    let status = plan.writes.iter().find_map(|w| match &w.write {
-        Write::PatchRolloutStatus { patch, .. } => Some(patch["status"].clone()),
-        _ => None,
-    });
-    status.unwrap_or_default()
+    world.endpoints = Some(BTreeMap::from([
+        ("demo-stable".to_owned(), ready(OLD, 4)),
+        ("demo-canary".to_owned(), ready(&new, 1)),
+    ]));
+    status(
+        &mut world,
+        &json!({
+            "phase": "Paused", "currentStepIndex": 1, "controllerPause": true,
+            "pauseConditions": [{ "reason": "CanaryPauseStep", "startTime": "2026-01-01T00:09:00Z" }],
+        }),
+    );
+    world
 }
 
 fn touches_pods(plan: &Plan) -> bool {

@@ -110,11 +110,7 @@ async fn publish(
     sets: &BTreeMap<String, (Value, i64)>,
 ) -> anyhow::Result<()> {
     let mut endpoints = Vec::new();
-    for (set, (labels, replicas)) in sets
-        .iter()
-        .filter(|(_, (labels, n))| *n > 0 && selects(selector, labels))
-    {
-        debug_assert!(labels.is_object());
+    for (set, (_, replicas)) in sets.iter().filter(|(_, (labels, _))| selects(selector, labels)) {
         for nth in 0..*replicas {
             endpoints.push(json!({
                 "addresses": ["10.244.9.9"], "conditions": {"ready": true, "serving": true, "terminating": false},

@@ -35,15 +35,13 @@ impl Stub {
     }
 
     pub(crate) async fn start() -> Result<Self> {
-        let answers = Answers::default();
+        let stub = Self::new();
         let router = Router::new()
             .route("/prom/{source}/api/v1/query", get(query).post(query))
-            .with_state(Self {
-                answers: Arc::clone(&answers),
-            });
+            .with_state(stub.clone());
         let listener = TcpListener::bind(ADDRESS).await?;
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok(Self { answers })
+        Ok(stub)
     }
 
     /// From now on that source answers this: a list is a vector, a number a scalar.

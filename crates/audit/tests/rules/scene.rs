@@ -1,6 +1,6 @@
 //! Hand-made Worlds and plans: a legal scene, changed in one place by each test.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -14,8 +14,8 @@ use serin_api::{
 };
 use serin_audit::{Finding, Rule, Severity, audit};
 use serin_model::{
-    AnalysisRunView, Endpoints, Plan, PlannedWrite, ReplicaSetView, RouteRef, RouteView, ServiceView, Settings,
-    Weights, World, Write,
+    AnalysisRunView, Endpoints, Plan, PlannedWrite, ReplicaSetView, RouteRef, RouteView, ServiceView, Weights, World,
+    Write,
 };
 
 /// Revision hash of the stable ReplicaSet, `demo-old`.
@@ -103,19 +103,11 @@ impl Scene {
         });
         let mut scene = Self {
             world: World {
-                rollout: serde_json::from_value(rollout).unwrap(),
                 replica_sets: vec![
                     view("demo-old", OLD, "demo:1", 10, 1000),
                     view(&new_name(), &new(), "demo:2", 2, 100),
                 ],
-                taken_names: BTreeSet::new(),
-                services: BTreeMap::new(),
-                former_services: Vec::new(),
-                endpoints: None,
-                analysis_runs: Vec::new(),
-                templates: BTreeMap::new(),
-                routes: BTreeMap::new(),
-                settings: Settings::default(),
+                ..World::of(serde_json::from_value(rollout).unwrap())
             },
             now: start(),
         };

@@ -11,9 +11,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use serin_controller::{Audit, Clock, Config, Context, Election, context::StrictAuditor};
+use serin_audit::{Finding, Severity};
+use serin_controller::{Audit, Clock, Config, Context, Election, context::Auditor};
+use serin_model::{Plan, World};
 use serin_providers::{HttpRequest, HttpResponse, HttpTransport, ProviderSettings, Providers, TransportError};
 use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 
@@ -107,6 +109,19 @@ impl HttpTransport for Transport {
 /// A number as Prometheus writes it.
 fn number(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// The real audit, but rules about capacity refuse too.
+struct StrictAuditor;
+
+impl Audit for StrictAuditor {
+    fn findings(&self, world: &World, plan: &Plan, now: DateTime<Utc>) -> Vec<Finding> {
+        let mut findings = Auditor.findings(world, plan, now);
+        for finding in &mut findings {
+            finding.severity = Severity::Refuse;
+        }
+        findings
+    }
 }
 
 /// A running controller.

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::{Manager, apply, json as json_patch, merge, strategic, track};
 use crate::builtin;
-use crate::schema::{Crd, Node, Rules};
+use crate::schema::tests::{thing, with_spec};
+use crate::schema::{Node, Rules};
 
 #[test]
 fn a_merge_patch_changes_adds_and_removes() {
@@ -459,32 +460,14 @@ fn a_configuration_that_does_not_fit_is_refused() {
 
 #[test]
 fn the_lists_of_custom_resources_are_owned_as_their_schema_says() {
-    let crd = Crd::parse(&json!({
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "things.example.com"},
-        "spec": {
-            "group": "example.com",
-            "names": {"kind": "Thing", "plural": "things"},
-            "scope": "Namespaced",
-            "versions": [{
-                "name": "v1",
-                "served": true,
-                "storage": true,
-                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {
-                    "type": "object",
-                    "properties": {
-                        "atomic": {"type": "array", "items": {"type": "string"}},
-                        "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
-                        "raw": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-                    },
-                }}}},
-            }],
+    let rules = with_spec(&json!({
+        "type": "object",
+        "properties": {
+            "atomic": {"type": "array", "items": {"type": "string"}},
+            "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+            "raw": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
         },
-    }))
-    .expect("a good definition");
-    let rules = crd.storage();
-    let thing = |spec: Value| json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "t", "namespace": "default"}, "spec": spec});
+    }));
     let by = |name: &'static str| Manager {
         api_version: "example.com/v1",
         ignored: &[],
@@ -492,7 +475,7 @@ fn the_lists_of_custom_resources_are_owned_as_their_schema_says() {
     };
     let first = apply(
         None,
-        &thing(json!({"atomic": ["a"], "set": ["a", "b"], "raw": {"x": {"y": 1}, "l": [1]}})),
+        &thing(&json!({"atomic": ["a"], "set": ["a", "b"], "raw": {"x": {"y": 1}, "l": [1]}})),
         rules.node(),
         &by("one"),
         false,
@@ -508,7 +491,7 @@ fn the_lists_of_custom_resources_are_owned_as_their_schema_says() {
     );
     let second = apply(
         Some(&first),
-        &thing(json!({"set": ["c"]})),
+        &thing(&json!({"set": ["c"]})),
         rules.node(),
         &by("two"),
         false,
@@ -517,7 +500,7 @@ fn the_lists_of_custom_resources_are_owned_as_their_schema_says() {
     assert_eq!(second["spec"]["set"], json!(["a", "b", "c"]));
     let status = apply(
         Some(&first),
-        &thing(json!({"atomic": ["z"]})),
+        &thing(&json!({"atomic": ["z"]})),
         rules.node(),
         &by("two"),
         false,

@@ -14,7 +14,7 @@ pub(crate) mod node;
 pub(crate) mod structural;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod validate;
 
 use serde_json::Value;

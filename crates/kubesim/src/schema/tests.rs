@@ -34,7 +34,7 @@ fn rollout() -> Value {
 }
 
 /// A definition with this schema of `spec`.
-fn with_spec(spec: &Value) -> Arc<CrdVersion> {
+pub(crate) fn with_spec(spec: &Value) -> Arc<CrdVersion> {
     let crd = Crd::parse(&json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -54,7 +54,7 @@ fn with_spec(spec: &Value) -> Arc<CrdVersion> {
     crd.expect("a good definition").storage().clone()
 }
 
-fn thing(spec: &Value) -> Value {
+pub(crate) fn thing(spec: &Value) -> Value {
     json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "t", "namespace": "default"}, "spec": spec})
 }
 

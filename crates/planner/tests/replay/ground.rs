@@ -1,7 +1,7 @@
 //! An ideal Kubernetes for one Rollout: every write is seen at once, pods take as long as in the recordings, and time is
 //! a number. Knows nothing of rollouts; ReplicaSets, pods, endpoints and generations only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use serin_api::{
     template::PodTemplate,
 };
 use serin_model::{
-    AnalysisRunView, Endpoints, Event, ReplicaSetView, RouteRef, ServiceView, Settings, TemplateView, World, Write,
+    AnalysisRunView, Endpoints, Event, ReplicaSetView, RouteRef, ServiceView, TemplateView, World, Write,
     analysis_spec_digest,
 };
 use serin_recordings::{RunStep, Scenario, Sequences};
@@ -285,8 +285,6 @@ impl Ground {
         }
         Some(World {
             replica_sets: self.replica_sets.values().map(|rs| self.replica_set(rs)).collect(),
-            taken_names: BTreeSet::new(),
-            former_services: Vec::new(),
             services: self
                 .services
                 .iter()
@@ -301,8 +299,7 @@ impl Ground {
             analysis_runs: self.runs.values().map(|run| run_view(&run.object)).collect(),
             templates: self.templates.iter().map(|(name, spec)| template(name, spec)).collect(),
             routes,
-            settings: Settings::default(),
-            rollout,
+            ..World::of(rollout)
         })
     }
 

@@ -7,12 +7,12 @@
     reason = "each test binary uses its own part, and a test that panics has failed"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use serin_api::{HASH_LABEL, MANAGED_BY_ANNOTATION, digest::TemplateDigest, hash, rollout::Rollout};
-use serin_model::{EventKind, Plan, ReplicaSetView, RouteRef, RouteView, ServiceView, Settings, World, Write};
+use serin_model::{EventKind, Plan, ReplicaSetView, RouteRef, RouteView, ServiceView, World, Write};
 
 /// The hash of the version that is stable.
 pub const OLD: &str = "oldoldold";
@@ -53,18 +53,7 @@ pub fn updating(replicas: i32, canary: &Value) -> World {
         }))
         .unwrap(),
     );
-    let mut world = World {
-        replica_sets: Vec::new(),
-        taken_names: BTreeSet::new(),
-        services: BTreeMap::new(),
-        former_services: Vec::new(),
-        endpoints: None,
-        analysis_runs: Vec::new(),
-        templates: BTreeMap::new(),
-        routes: BTreeMap::new(),
-        settings: Settings::default(),
-        rollout,
-    };
+    let mut world = World::of(rollout);
     add_replica_set(&mut world, OLD, 1, replicas);
     add_replica_set(&mut world, &new, 2, 0);
     world
