@@ -9,12 +9,13 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
-    Change, Crd, Intercept, Resource, Service, Status,
+    Change, Changes, Crd, Intercept, Resource, Service, Status,
     kinds::{Kind, Kinds},
     registry::{self, Write, WriteOptions},
+    signal::Signal,
     storage::Store,
 };
 
@@ -104,7 +105,7 @@ pub(crate) struct Inner {
     pub started: Instant,
     state: Mutex<State>,
     /// Fires when somebody is cut off.
-    pub cuts: watch::Sender<u64>,
+    pub cuts: Signal,
 }
 
 /// A Kubernetes in a process. Clones are the same cluster.
@@ -143,7 +144,7 @@ impl Cluster {
                     managed_fields,
                     warned: Vec::new(),
                 }),
-                cuts: watch::Sender::new(0),
+                cuts: Signal::default(),
             }),
         };
         {
@@ -302,7 +303,7 @@ impl Cluster {
     }
 
     /// Fires with each new version of anything.
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub fn changes(&self) -> Changes {
         self.state().store.subscribe()
     }
 
@@ -330,7 +331,7 @@ impl Cluster {
     /// Breaks all connections of a user for good: its process was killed.
     pub fn cut(&self, user: &str) {
         self.state().cut.insert(user.to_owned());
-        self.inner.cuts.send_modify(|n| *n += 1);
+        self.inner.cuts.fire();
     }
 }
 

@@ -12,9 +12,12 @@ use std::{
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
-use crate::random::Random;
+use crate::{
+    random::Random,
+    signal::{Changes, Signal},
+};
 
 /// A resource: group (empty for the core) and plural.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -158,7 +161,7 @@ pub(crate) struct Table {
     /// Changes up to this version are no longer kept.
     pub forgotten: u64,
     /// Fires with each change.
-    pub changed: watch::Sender<u64>,
+    pub changed: Signal,
 }
 
 impl Table {
@@ -167,7 +170,7 @@ impl Table {
             objects: BTreeMap::new(),
             log: VecDeque::new(),
             forgotten,
-            changed: watch::Sender::new(0),
+            changed: Signal::default(),
         }
     }
 
@@ -251,7 +254,7 @@ pub(crate) struct Store {
     history: VecDeque<Change>,
     /// How many entries of the history were dropped from its front.
     dropped: usize,
-    changed: watch::Sender<u64>,
+    changed: Signal,
 }
 
 impl Store {
@@ -265,7 +268,7 @@ impl Store {
             tables: BTreeMap::new(),
             history: VecDeque::new(),
             dropped: 0,
-            changed: watch::Sender::new(0),
+            changed: Signal::default(),
         }
     }
 
@@ -283,7 +286,7 @@ impl Store {
         self.tables.keys().copied().collect()
     }
 
-    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+    pub(crate) fn subscribe(&self) -> Changes {
         self.changed.subscribe()
     }
 
@@ -325,7 +328,7 @@ impl Store {
                 table.forgotten = oldest.version;
             }
         }
-        table.changed.send_replace(version);
+        table.changed.fire();
         self.history.push_back(Change {
             at,
             version,
@@ -340,7 +343,7 @@ impl Store {
             self.history.pop_front();
             self.dropped += 1;
         }
-        self.changed.send_replace(version);
+        self.changed.fire();
         new.or_else(|| record.last())
             .unwrap_or_else(|| Arc::new(Stored::new(version, Value::Null)))
     }

@@ -9,10 +9,7 @@ use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
-use tokio::{
-    sync::watch,
-    time::{Duration, Instant},
-};
+use tokio::time::{Duration, Instant};
 
 use super::{
     Body, Broken,
@@ -23,6 +20,7 @@ use super::{
 use crate::{
     Cluster, Status, WatchFault,
     cluster::State,
+    signal::Changes,
     storage::{Record, Stored},
 };
 
@@ -45,8 +43,8 @@ pub(super) struct Watch {
     /// Changes up to this version have been looked at.
     from: u64,
     pending: VecDeque<Arc<Record>>,
-    changed: watch::Receiver<u64>,
-    cuts: watch::Receiver<u64>,
+    changed: Changes,
+    cuts: Changes,
     deadline: Instant,
     bookmark_due: Option<Instant>,
     /// An event that a fault holds back until then.
@@ -137,7 +135,7 @@ impl Watch {
         loop {
             tokio::select! {
                 biased;
-                cut = self.cuts.changed() => if cut.is_err() || self.is_cut() { return false },
+                () = self.cuts.changed() => if self.is_cut() { return false },
                 () = &mut sleep => return true,
             }
         }
@@ -196,8 +194,8 @@ impl Watch {
             let until = self.bookmark_due.unwrap_or(self.deadline);
             tokio::select! {
                 biased;
-                cut = self.cuts.changed() => cut.ok()?,
-                changed = self.changed.changed() => changed.ok()?,
+                () = self.cuts.changed() => {}
+                () = self.changed.changed() => {}
                 () = tokio::time::sleep_until(until) => {
                     if self.bookmark_due.take().is_some() {
                         let version = self.cluster.state().store.version;

@@ -120,11 +120,7 @@ impl Workloads {
             };
             tokio::select! {
                 biased;
-                changed = changes.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                }
+                () = changes.changed() => {}
                 () = sleep => {}
             }
         }

@@ -65,7 +65,8 @@ impl Gateway {
         let own = gateway.clone();
         tokio::spawn(async move {
             let mut changes = own.cluster.changes();
-            while changes.changed().await.is_ok() {
+            loop {
+                changes.changed().await;
                 sleep(LAG).await;
                 changes.mark_unchanged();
                 own.follow();

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::json;
 use serin_providers::{HttpRequest, HttpResponse, HttpTransport, TransportError};
+use serin_simulation::world::prometheus::{label, query, vector};
 
 use super::{Gateway, PROMETHEUS};
 use crate::stub::Stub;
@@ -27,7 +28,7 @@ impl HttpTransport for Transport {
             self.stub.respond(&source)
         } else if request.url.starts_with(PROMETHEUS) {
             match self.evaluate(&query(&request)) {
-                Some(values) => (200, vector(&values)),
+                Some(values) => return Ok(vector(&values)),
                 None => (
                     422,
                     json!({"status": "error", "errorType": "bad_data", "error": "not simulated"}),
@@ -78,24 +79,6 @@ impl Transport {
     }
 }
 
-fn query(request: &HttpRequest) -> String {
-    let form = request.form.clone().unwrap_or_default();
-    let rest = request.url.split_once('?').map_or("", |(_, rest)| rest);
-    let url = format!("http://x/?{form}&{rest}");
-    let url = reqwest::Url::parse(&url).ok();
-    url.and_then(|url| {
-        url.query_pairs()
-            .find(|(key, _)| key == "query")
-            .map(|(_, value)| value.into_owned())
-    })
-    .unwrap_or_default()
-}
-
-fn label(text: &str, name: &str) -> Option<String> {
-    let (_, rest) = text.split_once(&format!("{name}=\""))?;
-    rest.split_once('"').map(|(value, _)| value.to_owned())
-}
-
 /// A window as the rules' names have it: `30s`, `5m`.
 fn seconds(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -105,19 +88,4 @@ fn seconds(text: &str) -> Option<Duration> {
         "m" => Some(Duration::from_secs(60 * number)),
         _ => None,
     }
-}
-
-fn vector(values: &[f64]) -> Value {
-    let number = |value: &f64| {
-        if value.is_nan() {
-            "NaN".to_owned()
-        } else {
-            value.to_string()
-        }
-    };
-    let series: Vec<Value> = values
-        .iter()
-        .map(|v| json!({"metric": {}, "value": [0, number(v)]}))
-        .collect();
-    json!({"status": "success", "data": {"resultType": "vector", "result": series}})
 }

@@ -5,14 +5,13 @@ mod gateway;
 mod metrics;
 mod pods;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
-use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+use serde_json::json;
 use serin_cluster::load::Load;
 use serin_controller::{Clock, Config, Context};
-use serin_kubesim::{Cluster, Crd, Options, workloads::Workloads};
+use serin_kubesim::{Cluster, workloads::Workloads};
 use serin_providers::{ProviderSettings, Providers};
 use tokio::{
     sync::{Mutex, oneshot},
@@ -22,37 +21,8 @@ use tokio::{
 use crate::{install, stub::Stub};
 pub(crate) use gateway::Gateway;
 
-/// Serin's resource definitions as they are deployed, and a reduced one of HTTPRoute.
-static CRDS: LazyLock<Result<Vec<Arc<Crd>>>> = LazyLock::new(|| {
-    let folder = install::deploy_folder().join("crds");
-    let mut texts = Vec::new();
-    for name in [
-        "rollouts",
-        "analysisruns",
-        "analysistemplates",
-        "clusteranalysistemplates",
-    ] {
-        let path = folder.join(format!("{name}-crd.yaml"));
-        texts.push(std::fs::read_to_string(&path).with_context(|| path.display().to_string())?);
-    }
-    texts.push(include_str!("../../../simulation/data/httproutes-crd.yaml").to_owned());
-    texts
-        .iter()
-        .map(|text| {
-            let value: Value = serde_saphyr::from_str(text).context("a resource definition is not YAML")?;
-            Crd::parse(&value).map_err(|status| anyhow!("a resource definition is refused: {}", status.message))
-        })
-        .collect()
-});
-
 /// Where the metrics that name no provider of their own are.
 const PROMETHEUS: &str = "http://prometheus.monitoring:9090";
-/// The time of day at which every test begins.
-const START: DateTime<Utc> = match DateTime::from_timestamp(1_795_262_400, 0) {
-    Some(start) => start,
-    None => DateTime::UNIX_EPOCH,
-};
-
 /// A running one. Needs a runtime of its own with a paused clock.
 pub(crate) struct Simulated {
     pub(crate) cluster: Cluster,
@@ -75,13 +45,7 @@ impl Drop for Simulated {
 impl Simulated {
     /// A cluster with one controller at work.
     pub(crate) fn start(stub: &Stub) -> Result<Self> {
-        let cluster = Cluster::new(Options {
-            start: START,
-            ..Options::default()
-        });
-        for crd in CRDS.as_ref().map_err(|e| anyhow!("{e:#}"))? {
-            cluster.register(crd);
-        }
+        let cluster = serin_simulation::world::cluster(0)?;
         let pods = pods::Pods;
         let workloads = tokio::spawn(Workloads::new(&cluster, Arc::new(pods)).run());
         cluster

@@ -165,7 +165,7 @@ impl<'a> Run<'a> {
             tokio::select! {
                 biased;
                 Some(kill) = self.kills.recv() => self.kill(&kill.user, kill.down),
-                _ = changes.changed(), if !self.waiting.is_empty() => self.strike_those_at_their_step(),
+                () = changes.changed(), if !self.waiting.is_empty() => self.strike_those_at_their_step(),
                 () = sleep_until(self.started + at) => {
                     let Some(due) = next.and_then(|key| self.due.remove(&key)) else {
                         return;

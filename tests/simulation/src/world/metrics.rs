@@ -6,7 +6,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use serde_json::json;
 use serin_kubesim::Cluster;
 use serin_providers::{HttpRequest, HttpResponse, HttpTransport, TransportError};
 use tokio::time::{Instant, sleep};
@@ -14,7 +13,10 @@ use tokio::time::{Instant, sleep};
 use crate::{
     history::{Done, Query},
     scenario::{FaultKind, Metrics},
-    world::Traffic,
+    world::{
+        Traffic,
+        prometheus::{self, label, query},
+    },
 };
 
 /// How long an answer takes.
@@ -122,7 +124,7 @@ impl Provider {
                     body: Vec::new(),
                 }),
             ),
-            Some(Metrics::NaN) => vector(&["NaN".to_owned()]),
+            Some(Metrics::NaN) => vector(&[f64::NAN]),
             Some(Metrics::Empty) => vector(&[]),
             Some(Metrics::Slow) | None => vector(&self.value(&text)),
         };
@@ -131,7 +133,7 @@ impl Provider {
     }
 
     /// The value of a query now; nothing when no series is there.
-    fn value(&self, text: &str) -> Vec<String> {
+    fn value(&self, text: &str) -> Vec<f64> {
         let (Some(app), Some(hash)) = (label(text, "app"), label(text, "hash")) else {
             return Vec::new();
         };
@@ -144,66 +146,19 @@ impl Provider {
             (true, true) => latency,
             (true, false) => errors / requests,
         };
-        vec![number.to_string()]
+        vec![number]
     }
 }
 
-/// The text of the query in a request.
-fn query(request: &HttpRequest) -> String {
-    let form = request.form.as_deref().unwrap_or_default();
-    let url = request.url.split_once('?').map_or("", |(_, q)| q);
-    let pairs = form.split('&').chain(url.split('&'));
-    let found = pairs
-        .filter_map(|pair| pair.strip_prefix("query="))
-        .next()
-        .unwrap_or_default();
-    decode(found)
-}
-
-/// Undoes the encoding of forms.
-fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let hex = |range| text.get(range).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match bytes[i] {
-            b'+' => out.push(b' '),
-            b'%' => match hex(i + 1..i + 3) {
-                Some(byte) => {
-                    out.push(byte);
-                    i += 2;
-                }
-                None => out.push(b'%'),
-            },
-            byte => out.push(byte),
-        }
-        i += 1;
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-/// The value of a label in a query.
-fn label(text: &str, name: &str) -> Option<String> {
-    let (_, rest) = text.split_once(&format!("{name}=\""))?;
-    rest.split_once('"').map(|(value, _)| value.to_owned())
-}
-
-fn vector(values: &[String]) -> (String, Result<HttpResponse, TransportError>) {
-    let words = if values.is_empty() {
+/// An answer, and how it is written down.
+fn vector(values: &[f64]) -> (String, Result<HttpResponse, TransportError>) {
+    let words: Vec<String> = values.iter().map(f64::to_string).collect();
+    let words = if words.is_empty() {
         "empty".to_owned()
     } else {
-        values.join(" ")
+        words.join(" ")
     };
-    let series: Vec<_> = values.iter().map(|v| json!({"metric": {}, "value": [0, v]})).collect();
-    let body = json!({"status": "success", "data": {"resultType": "vector", "result": series}});
-    (
-        words,
-        Ok(HttpResponse {
-            status: 200,
-            body: body.to_string().into_bytes(),
-        }),
-    )
+    (words, Ok(prometheus::vector(values)))
 }
 
 /// The way from one process of the controller to the provider.
@@ -218,19 +173,5 @@ pub struct Transport {
 impl HttpTransport for Transport {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
         self.provider.answer(&self.user, &request).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_form_is_read_as_it_was_meant() {
-        assert_eq!(
-            decode("sum%28rate%28x%7Bapp%3D%22a%22%7D%5B8s%5D%29%29+%2B+1"),
-            "sum(rate(x{app=\"a\"}[8s])) + 1"
-        );
-        assert_eq!(label("x{app=\"a\",hash=\"b c\"}", "hash").as_deref(), Some("b c"));
     }
 }

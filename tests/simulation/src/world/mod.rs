@@ -2,6 +2,7 @@
 
 mod metrics;
 mod pods;
+pub mod prometheus;
 mod traffic;
 
 use std::sync::{Arc, LazyLock};
@@ -69,20 +70,29 @@ pub fn start() -> DateTime<Utc> {
     DateTime::from_timestamp(1_795_262_400, 0).unwrap_or_default()
 }
 
+/// An empty cluster at that time, with Serin's definitions and that of HTTPRoute.
+///
+/// # Errors
+/// A definition is refused: a bug.
+pub fn cluster(seed: u64) -> Result<Cluster> {
+    let cluster = Cluster::new(Options {
+        start: start(),
+        seed,
+        ..Options::default()
+    });
+    for crd in CRDS.as_ref().map_err(|e| anyhow!("{e:#}"))? {
+        cluster.register(crd);
+    }
+    Ok(cluster)
+}
+
 impl World {
     /// A cluster with namespaces, definitions, templates, Services and routes; the Rollouts come later. Needs a runtime.
     ///
     /// # Errors
     /// The scenario cannot be set up: a bug of the simulation.
     pub fn new(scenario: &Scenario) -> Result<Self> {
-        let cluster = Cluster::new(Options {
-            start: start(),
-            seed: scenario.seed,
-            ..Options::default()
-        });
-        for crd in CRDS.as_ref().map_err(|e| anyhow!("{e:#}"))? {
-            cluster.register(crd);
-        }
+        let cluster = cluster(scenario.seed)?;
         let pods = Arc::new(Pods::new(scenario));
         let workloads = tokio::spawn(Workloads::new(&cluster, Arc::clone(&pods) as _).run());
         let create = |resource: &str, object: Value| {

@@ -80,7 +80,7 @@ impl Stage {
                 if is(self) {
                     return self.cluster.elapsed();
                 }
-                changes.changed().await.unwrap();
+                changes.changed().await;
             }
         };
         let waited = tokio::time::timeout(Duration::from_secs(3600), wait).await;
