@@ -4,7 +4,7 @@ use crate::{
     Findings,
     Rule::{W2, W5},
     counts,
-    facts::{Facts, WHOLE},
+    facts::{Facts, Replicas, WHOLE},
     traffic,
 };
 
@@ -42,7 +42,7 @@ fn is_asked_for(facts: &Facts<'_>, hash: &str) -> bool {
 /// W2 with a router: a ReplicaSet loses ready pods.
 fn shrunk(before: &Facts<'_>, after: &Facts<'_>, findings: &mut Findings) {
     for (name, rs) in &before.replica_sets {
-        let left = after.replica_sets.get(name).map_or(0, crate::facts::Replicas::capacity);
+        let left = after.replica_sets.get(name).map_or(0, Replicas::capacity);
         if left >= rs.capacity() || is_asked_for(before, &rs.hash) {
             continue;
         }
@@ -68,9 +68,11 @@ fn shrunk(before: &Facts<'_>, after: &Facts<'_>, findings: &mut Findings) {
 fn switched(before: &Facts<'_>, after: &Facts<'_>, findings: &mut Findings) {
     let names = before.service_names();
     for ((name, old), new) in names.iter().zip(before.selected()).zip(after.selected()) {
-        let capacity = |hash: &str| before.of_hash(hash).map_or(0, crate::facts::Replicas::capacity);
-        // A selector without a hash selects pods of all revisions: it is judged only where it goes (compat 2.14).
-        if old == new || new.is_empty() || (!old.is_empty() && capacity(new) >= capacity(old)) {
+        // A selector without a hash selects pods of all revisions: where it goes they are not lost (compat 2.14).
+        let all: i32 = before.replica_sets.values().map(Replicas::capacity).sum();
+        let capacity = |hash: &str| before.of_hash(hash).map_or(0, Replicas::capacity);
+        let had = if old.is_empty() { all } else { capacity(old) };
+        if old == new || new.is_empty() || capacity(new) >= had {
             continue;
         }
         let share = after.share(|hash| hash == new);
@@ -95,7 +97,7 @@ fn switched(before: &Facts<'_>, after: &Facts<'_>, findings: &mut Findings) {
 fn bounds(before: &Facts<'_>, after: &Facts<'_>, findings: &mut Findings) {
     let desired = before.desired();
     let total = |facts: &Facts<'_>| -> i32 { facts.replica_sets.values().map(|rs| rs.wanted).sum() };
-    let ready = |facts: &Facts<'_>| -> i32 { facts.replica_sets.values().map(crate::facts::Replicas::capacity).sum() };
+    let ready = |facts: &Facts<'_>| -> i32 { facts.replica_sets.values().map(Replicas::capacity).sum() };
     let most = desired + before.canary.map_or(0, |c| c.max_surge_count(desired));
     // An adopted ReplicaSet brings its pods along: that is no scaling of ours.
     let is_scaling = before.replica_sets.len() >= after.replica_sets.len()

@@ -256,7 +256,9 @@ fn background(facts: &Facts<'_>, findings: &mut Findings, what: &str) {
     };
     // Compat 3.7: a person who resumes after an inconclusive run gets another one.
     let is_resumed = run.phase == Phase::Inconclusive && is_resumed(facts);
-    if matches!(run.phase, Phase::Failed | Phase::Error | Phase::Inconclusive) && !is_resumed {
+    // Compat 2.6: so does one who retries.
+    let is_retried = facts.status.aborted_at.is_some() && !facts.is_aborted();
+    if matches!(run.phase, Phase::Failed | Phase::Error | Phase::Inconclusive) && !is_resumed && !is_retried {
         findings.refuse(
             W4,
             format!(

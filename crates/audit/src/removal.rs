@@ -75,11 +75,15 @@ fn is_kept(facts: &Facts<'_>, rs: &Replicas) -> Option<String> {
     if rs.available == 0 {
         return None;
     }
-    if facts.is_dynamic() && !(facts.is_aborted() && canary.abort_scale_down_delay_seconds.is_some()) {
+    let is_aborted_canary = facts.is_aborted() && rs.hash == facts.newest && !facts.is_promoted();
+    if facts.is_dynamic() && !(is_aborted_canary && canary.abort_scale_down_delay_seconds.is_some()) {
         // Compat 2.5: to 0 at once. 2.6: an aborted canary without an explicit delay follows the weight.
         return None;
     }
-    let is_aborted_canary = facts.is_aborted() && rs.hash == facts.newest && !facts.is_promoted();
+    if rs.hash == facts.newest && !is_aborted_canary {
+        // Compat 2.5: a deadline of a revision that is released again is taken off, its size is that of its step.
+        return None;
+    }
     if let Some(deadline) = &rs.deadline {
         let Ok(until) = DateTime::parse_from_rfc3339(deadline) else {
             // Nobody can wait for what cannot be read.

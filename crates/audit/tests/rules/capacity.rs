@@ -76,6 +76,24 @@ fn a_service_is_switched_to_a_revision_that_can_carry_its_share() {
 }
 
 #[test]
+fn a_service_of_all_pods_is_given_to_the_revision_that_has_them_all() {
+    let scene = |others: i32| {
+        Scene::routed()
+            .status(json!({"stableRS": new(), "currentStepIndex": 4}))
+            .weights(0, 100)
+            .selects("demo-stable", "")
+            .new_pods(10, 1)
+            .pods("demo-old", 10, others)
+    };
+    scene(0).accepts(vec![switch("demo-stable", &new())]);
+    scene(1).warns(
+        W2,
+        "which has 1 ready pods; its 100 % of the traffic need 8",
+        vec![switch("demo-stable", &new())],
+    );
+}
+
+#[test]
 fn without_a_router_no_more_pods_than_replicas_plus_surge_are_asked_for() {
     // maxSurge 25 % of ten, rounded up.
     Scene::plain().accepts(vec![scale(&new_name(), 5)]);

@@ -108,6 +108,30 @@ fn the_old_version_is_kept_until_its_deadline() {
 }
 
 #[test]
+fn an_old_version_that_is_released_again_has_the_size_of_its_step() {
+    let steps = json!({"steps": [{"pause": {}}, {"setWeight": 20}, {"setWeight": 60}, {"analysis": {}}]});
+    let scene = || {
+        Scene::routed()
+            .canary(steps.clone())
+            .annotate(&new_name(), DEADLINE, "2026-11-21T12:00:10Z")
+    };
+    scene().accepts(vec![scale(&new_name(), 0)]);
+    scene()
+        .status(json!({"abort": true}))
+        .selects("demo-canary", OLD)
+        .warns(W7, "kept until 2026-11-21T12:00:10Z", vec![scale(&new_name(), 0)]);
+}
+
+#[test]
+fn under_dynamic_stable_scale_the_old_version_goes_at_once_although_an_abort_came_too_late() {
+    let mut scene = promoted()
+        .canary(json!({"dynamicStableScale": true, "abortScaleDownDelaySeconds": 30}))
+        .status(json!({"abort": true}));
+    scene.world.replica_sets[0].annotations.clear();
+    scene.accepts(vec![scale("demo-old", 0)]);
+}
+
+#[test]
 fn the_old_version_gets_a_deadline_before_it_goes() {
     let mut scene = promoted();
     scene.world.replica_sets[0].annotations.clear();
