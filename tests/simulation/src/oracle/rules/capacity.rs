@@ -132,7 +132,7 @@ fn share_of_capacity(scene: &Scene<'_, '_>, rollout: Rollout<'_>, resize: Resize
     if is_canary && (is_scaled_by_hand(rollout) || rollout.has_threshold() || rollout.is_full()) {
         return Ok(());
     }
-    if resize.to >= scene.available(rollout.namespace(), resize.name) {
+    if resize.to >= available(resize.before) {
         return Ok(());
     }
     let (canary, stable) = scene.least_shares(rollout);
@@ -158,7 +158,7 @@ fn share_of_capacity(scene: &Scene<'_, '_>, rollout: Rollout<'_>, resize: Resize
 /// nothing (2.5: a ReplicaSet gives up those first).
 fn enough_available(scene: &Scene<'_, '_>, rollout: Rollout<'_>, resize: Resize<'_>) -> Verdict {
     let namespace = rollout.namespace();
-    if resize.to >= scene.available(namespace, resize.name) {
+    if resize.to >= available(resize.before) {
         return Ok(());
     }
     let others: i64 = scene

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::oracle::{
     counts::is_scaled_by_hand,
-    facts::{Rollout, hash_of, scale_down_deadline},
+    facts::{Rollout, available, hash_of, scale_down_deadline},
     report::{Report, Rule},
     scene::Scene,
 };
@@ -46,10 +46,8 @@ pub(crate) fn respected(scene: &Scene<'_, '_>, rollout: Rollout<'_>, resize: Res
         }
         rollout.scale_down_delay()
     };
-    if kept_for == 0
-        || resize.to >= scene.available(rollout.namespace(), resize.name)
-        || resize.to >= rollout.replicas()
-    {
+    // Compat 2.5, unhealthy cleanup: what the write knew of its own object is exactly what it replaced.
+    if kept_for == 0 || resize.to >= available(resize.before) || resize.to >= rollout.replicas() {
         return Ok(());
     }
     match scale_down_deadline(resize.before) {

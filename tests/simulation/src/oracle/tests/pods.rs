@@ -164,6 +164,60 @@ fn the_old_stable_pods_are_kept_until_their_deadline() {
 }
 
 #[test]
+fn kept_pods_that_stopped_serving_a_moment_ago_may_go_and_those_that_serve_may_not() {
+    let start = || {
+        let mut tape = promoted();
+        kept_until(&mut tape, 30);
+        tape.later(10).has(OLD, 2);
+        tape
+    };
+    caught(
+        Rule::ScaleDownDelay,
+        start,
+        |t| {
+            t.size(SERIN, OLD, 1);
+        },
+        |t| {
+            t.size(SERIN, OLD, 2);
+        },
+    );
+}
+
+#[test]
+fn pods_that_stopped_serving_a_moment_ago_are_no_capacity_that_a_write_takes_away() {
+    let start = || {
+        let mut tape = Tape::plain();
+        tape.has(OLD, 2);
+        tape
+    };
+    caught(
+        Rule::W5,
+        start,
+        |t| {
+            t.size(SERIN, OLD, 1);
+        },
+        |t| {
+            t.size(SERIN, OLD, 2);
+        },
+    );
+    let start = || {
+        let mut tape = Tape::canary();
+        tape.has(OLD, 2);
+        tape
+    };
+    caught(
+        Rule::W2,
+        start,
+        |t| {
+            t.size(SERIN, OLD, 1);
+        },
+        |t| {
+            t.size(SERIN, OLD, 2);
+        },
+    );
+}
+
+#[test]
 fn a_deadline_that_is_wrong_or_moves_is_caught() {
     caught(
         Rule::ScaleDownDelay,
