@@ -57,7 +57,7 @@ pub(crate) struct Runs {
 /// Creates, follows and ends runs. Their verdicts become pauses and aborts.
 pub(crate) fn reconcile(s: &Situation<'_>, pause: &mut PauseDecision, draft: &mut Draft) -> Runs {
     let recorded = &s.before.canary;
-    let step_run = find(s, recorded.current_step_analysis_run_status.as_ref());
+    let step_run = find(s, recorded.current_step_analysis_run_status.as_ref()).filter(|run| is_of_this_step(s, run));
     let background_run = find(s, recorded.current_background_analysis_run_status.as_ref());
     let over = pause.is_aborted(s.before)
         || s.before.promote_full
@@ -122,6 +122,14 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &mut PauseDecision, draft: &mu
 fn find<'a>(s: &Situation<'a>, recorded: Option<&RunStatus>) -> Option<&'a AnalysisRunView> {
     let name = &recorded?.name;
     s.world.analysis_runs.iter().find(|run| run.name == *name)
+}
+
+/// A person who skips a step leaves the run of that step in the status: it says nothing of the next one.
+fn is_of_this_step(s: &Situation<'_>, run: &AnalysisRunView) -> bool {
+    match (s.step, run.labels.get(STEP_INDEX_LABEL)) {
+        (Some((index, _)), Some(label)) => *label == index.to_string(),
+        _ => true,
+    }
 }
 
 /// One run from its creation to its verdict.

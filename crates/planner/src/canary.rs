@@ -221,7 +221,7 @@ fn advance(s: &Situation<'_>, after: &mut RolloutStatus, pause: &mut PauseDecisi
             after.current_step_index = Some(count);
         }
     }
-    if let Some(reason) = promotion(s, after, pause) {
+    if let Some(reason) = promotion(s, after, pause, draft) {
         promote(s, after, &reason, pause, draft);
         return;
     }
@@ -239,7 +239,7 @@ fn advance(s: &Situation<'_>, after: &mut RolloutStatus, pause: &mut PauseDecisi
         return;
     }
     if let Some((index, step)) = s.step
-        && is_completed(s, after, pause)
+        && is_completed(s, after, pause, draft)
     {
         let text = format!("Rollout step {}/{count} completed ({})", index + 1, step.describe());
         draft.event(Event::normal("RolloutStepCompleted", text));
@@ -252,7 +252,7 @@ fn advance(s: &Situation<'_>, after: &mut RolloutStatus, pause: &mut PauseDecisi
 }
 
 /// Why the new version becomes the stable one now, if it does (compat 2.4, `shouldFullPromote`).
-fn promotion(s: &Situation<'_>, after: &RolloutStatus, pause: &PauseDecision) -> Option<String> {
+fn promotion(s: &Situation<'_>, after: &RolloutStatus, pause: &PauseDecision, draft: &Draft) -> Option<String> {
     if s.stable.is_none() {
         return Some("Initial deploy".to_owned());
     }
@@ -273,8 +273,8 @@ fn promotion(s: &Situation<'_>, after: &RolloutStatus, pause: &PauseDecision) ->
     let count = s.canary.steps().len();
     let done = s.step.is_none();
     // With a router all traffic is on the new version before it is called stable, and no analysis stands against it.
-    let moved = count == 0 || is_given(s, after, s.canary.max_weight());
-    (done && moved && !pause.has_add() && !s.spec.is_paused()).then(|| format!("Completed all {count} canary steps"))
+    let moved = count == 0 || is_given(s, after, s.canary.max_weight(), draft);
+    (done && moved && !pause.has_add() && !s.is_halted()).then(|| format!("Completed all {count} canary steps"))
 }
 
 fn promote(s: &Situation<'_>, after: &mut RolloutStatus, reason: &str, pause: &mut PauseDecision, draft: &mut Draft) {
@@ -295,8 +295,8 @@ fn promote(s: &Situation<'_>, after: &mut RolloutStatus, reason: &str, pause: &m
 }
 
 /// The current step is done (compat 2.4).
-fn is_completed(s: &Situation<'_>, after: &RolloutStatus, pause: &PauseDecision) -> bool {
-    if s.spec.is_paused() || pause.has_add() {
+fn is_completed(s: &Situation<'_>, after: &RolloutStatus, pause: &PauseDecision, draft: &Draft) -> bool {
+    if s.is_halted() || pause.has_add() {
         return false;
     }
     let Some((index, step)) = s.step else { return false };
@@ -311,7 +311,7 @@ fn is_completed(s: &Situation<'_>, after: &RolloutStatus, pause: &PauseDecision)
                 .is_some_and(|seconds| s.now >= condition.start_time.0 + TimeDelta::seconds(seconds)),
         },
         StepKind::SetCanaryScale(_) => s.at_desired_counts(false),
-        StepKind::SetWeight(_) => s.at_desired_counts(false) && is_given(s, after, s.set_weight_at(index + 1)),
+        StepKind::SetWeight(_) => s.at_desired_counts(false) && is_given(s, after, s.set_weight_at(index + 1), draft),
         StepKind::Analysis(_) => {
             let run = after.canary.current_step_analysis_run_status.as_ref();
             let early = mutant::is(Mutant::PromotedWhileAnalysisRuns);
@@ -325,12 +325,15 @@ fn is_completed(s: &Situation<'_>, after: &RolloutStatus, pause: &PauseDecision)
     }
 }
 
-/// With a router the weight itself must have been written, to every route, whatever held it up.
-fn is_given(s: &Situation<'_>, after: &RolloutStatus, weight: i32) -> bool {
-    let routes_are_there = s.world.routes.values().all(Result::is_ok);
+/// With a router the weight itself must have been written, to every route, whatever held it up. A Rollout that wants no
+/// pods has none that could get a weight.
+fn is_given(s: &Situation<'_>, after: &RolloutStatus, weight: i32, draft: &Draft) -> bool {
+    // What was recorded may have been taken off since, before a crash.
+    let is_written = traffic::is_written(s, weight, draft);
     let recorded = after.canary.weights.as_ref();
     !s.has_router()
-        || (routes_are_there && recorded.is_some_and(|w| w.canary.weight == weight && w.verified != Some(false)))
+        || s.spec.desired_replicas() == 0
+        || (is_written && recorded.is_some_and(|w| w.canary.weight == weight && w.verified != Some(false)))
 }
 
 /// "Timed out" says nothing of why: the reason is in the pods, which are not watched (design section 6).

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use serin_api::{DESIRED_REPLICAS_ANNOTATION, HASH_LABEL, REVISION_ANNOTATION, REVISION_HISTORY_ANNOTATION, hash};
 use serin_model::{Event, ReplicaSetView, Write};
 
-use crate::{draft::Draft, situation::Situation};
+use crate::{draft::Draft, scaling::is_referenced, situation::Situation};
 
 /// Annotations of a Rollout that are its own business and do not go to its ReplicaSets (compat 2.1.6).
 const KEPT_BACK: [&str; 5] = [
@@ -147,7 +147,11 @@ pub(crate) fn collect_history(s: &Situation<'_>, draft: &mut Draft) {
     };
     let candidates: Vec<&&ReplicaSetView> = s.others.iter().filter(|rs| !rs.deleting).collect();
     let surplus = candidates.len().saturating_sub(limit);
-    for rs in candidates.into_iter().take(surplus).filter(|rs| idle(rs)) {
+    for rs in candidates
+        .into_iter()
+        .take(surplus)
+        .filter(|rs| idle(rs) && !is_referenced(s, rs))
+    {
         for run in s
             .world
             .analysis_runs

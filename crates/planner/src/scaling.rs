@@ -8,7 +8,7 @@ use serin_model::{
     mutant::{self, Mutant},
 };
 
-use crate::{draft::Draft, pause::PauseDecision, revision::patch_replica_set, situation::Situation, traffic};
+use crate::{draft::Draft, pause::PauseDecision, revision::patch_replica_set, services, situation::Situation, traffic};
 
 /// Scales what has to be scaled next. True when something was.
 pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Draft) -> bool {
@@ -17,6 +17,7 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Dr
     }
     let aborted = pause.is_aborted(s.before);
     let (canary, stable_count) = s.desired_counts(aborted);
+    let stable_count = stable_count.max(stable_in_use(s, draft));
     // The deadline of a ReplicaSet that is wanted again goes with its next patch, or on its own.
     let mut changed = false;
     if let Some(stable) = s.stable_apart() {
@@ -45,8 +46,26 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Dr
     scale_others(s, pause, draft)
 }
 
+/// With dynamicStableScale: pods that stable keeps for the weight that this pass gives it back, and all of them while a weight
+/// that is still an earlier revision's waits for them. Upstream counts by the weights that it recorded in the pass before.
+fn stable_in_use(s: &Situation<'_>, draft: &Draft) -> i32 {
+    let Some(stable) = s.stable_apart() else { return 0 };
+    if !s.has_router() || !s.canary.is_dynamic_stable_scale() || mutant::is(Mutant::StableDownBeforeWeight) {
+        return 0;
+    }
+    if services::is_behind_weight(s) {
+        return s.spec.desired_replicas();
+    }
+    traffic::stable_pods_in_use(s, draft).min(stable.replicas)
+}
+
 /// An aborted canary with a router: stamped once stable is whole, scaled down when the time has come (compat 2.6).
 fn keep_aborted(s: &Situation<'_>, new: &ReplicaSetView, pause: &PauseDecision, draft: &mut Draft) -> bool {
+    if new.replicas > 0 && is_stale(s, new) {
+        // Else its annotation tells of a change of size for ever, and the pass never comes to the weights.
+        scale(s, new, new.replicas, false, pause, draft);
+        return true;
+    }
     if let Some(at) = Situation::deadline_of(new) {
         if new.replicas == 0 {
             return false;
@@ -80,6 +99,12 @@ fn stamp(s: &Situation<'_>, rs: &ReplicaSetView, seconds: i32, draft: &mut Draft
     draft.wake(at);
 }
 
+/// Its annotation does not say today's `spec.replicas`.
+fn is_stale(s: &Situation<'_>, rs: &ReplicaSetView) -> bool {
+    let known = rs.annotations.get(DESIRED_REPLICAS_ANNOTATION);
+    known.is_none_or(|known| *known != s.spec.desired_replicas().to_string())
+}
+
 /// One scaling write. True when the size changes; a stale annotation alone is mended silently.
 fn scale(
     s: &Situation<'_>,
@@ -90,7 +115,7 @@ fn scale(
     draft: &mut Draft,
 ) -> bool {
     let wanted = s.spec.desired_replicas().to_string();
-    let stale = rs.annotations.get(DESIRED_REPLICAS_ANNOTATION) != Some(&wanted);
+    let stale = is_stale(s, rs);
     let sized = rs.replicas != count;
     if !sized && !stale && !drop_deadline {
         return false;
@@ -138,9 +163,10 @@ fn scale_others(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Draft) -> 
     let mut delayed = 0;
     let mut scaled = false;
     for rs in by_revision {
-        // Pods that never became available serve nobody: they go whatever the budget says.
-        let healthy = rs.replicas.min(rs.available.max(0));
-        let wanted = if is_referenced(s, rs) {
+        // Pods that are not ready serve nobody: they go whatever the budget says. Those that are ready and not yet available
+        // stay with the available ones, for the ReplicaSet's controller does not tell one from the other when it picks.
+        let healthy = rs.replicas.min(rs.available.max(rs.ready).max(0));
+        let wanted = if s.has_router() && is_referenced(s, rs) {
             continue;
         } else if !s.has_router() {
             healthy - healthy.min(may_go.max(0))
@@ -189,10 +215,7 @@ fn delayed_size(s: &Situation<'_>, rs: &ReplicaSetView, delayed: &mut i32, draft
 }
 
 /// A Service or a weight still leads to it (write rule W7).
-fn is_referenced(s: &Situation<'_>, rs: &ReplicaSetView) -> bool {
-    if !s.has_router() {
-        return false;
-    }
+pub(crate) fn is_referenced(s: &Situation<'_>, rs: &ReplicaSetView) -> bool {
     let ours = [&s.canary.canary_service, &s.canary.stable_service];
     let selected = ours
         .into_iter()

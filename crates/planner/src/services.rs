@@ -4,7 +4,7 @@ use serde_json::json;
 use serin_api::{HASH_LABEL, MANAGED_BY_ANNOTATION};
 use serin_model::{Event, ReplicaSetView, Write};
 
-use crate::{draft::Draft, pause::PauseDecision, situation::Situation};
+use crate::{draft::Draft, pause::PauseDecision, situation::Situation, traffic};
 
 /// Points both Services at the ReplicaSet they belong to, as far as its pods permit.
 ///
@@ -27,7 +27,18 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Dr
     if s.is_fully_promoted() && s.canary.is_dynamic_stable_scale() && canary_holds_weight(s) {
         return;
     }
-    point(s, s.canary.canary_service.as_deref(), s.new, draft);
+    if !is_behind_weight(s) {
+        point(s, s.canary.canary_service.as_deref(), s.new, draft);
+    }
+}
+
+/// A weight that an earlier revision was given would fall to the new one with the Service, whatever its step allows: it is
+/// taken off first (write rule W1).
+pub(crate) fn is_behind_weight(s: &Situation<'_>) -> bool {
+    let name = s.canary.canary_service.as_deref();
+    let service = name.and_then(|name| s.world.services.get(name));
+    let is_new_release = !s.before.stable_rs.is_empty() && s.before.stable_rs != s.hash;
+    is_new_release && service.is_some_and(|service| service.hash() != s.hash) && traffic::given(s) > 0
 }
 
 /// With dynamicStableScale the canary Service moves only when its weight has come down to nothing (compat 2.6).

@@ -264,7 +264,8 @@ impl<'a> Situation<'a> {
         if !self.canary.is_dynamic_stable_scale() {
             return (canary, r);
         }
-        let weight = if explicit.is_some() { 0 } else { weight };
+        // An aborted canary may keep its own scale; stable comes back whatever that is.
+        let weight = if explicit.is_some() || aborted { 0 } else { weight };
         let mut stable = replicas::share_of(r, m - weight, m);
         match &self.before.canary.weights {
             Some(weights) => {

@@ -6,7 +6,7 @@ use serin_model::{
     mutant::{self, Mutant},
 };
 
-use crate::{draft::Draft, pause::PauseDecision, replicas::share_of, situation::Situation};
+use crate::{draft::Draft, pause::PauseDecision, replicas::share_of, services, situation::Situation};
 
 /// What came of the routers in this pass.
 #[derive(Debug, Default)]
@@ -114,7 +114,7 @@ fn desired(s: &Situation<'_>, pause: &PauseDecision) -> (i32, String) {
     }
     let weight = if pause.is_aborted(s.before) {
         if dynamic { dynamic_abort_weight(s) } else { 0 }
-    } else if s.new.is_none_or(|rs| rs.lasting() == 0) {
+    } else if s.new.is_none_or(|rs| rs.lasting() == 0) || services::is_behind_weight(s) {
         0
     } else if s.before.promote_full {
         let available = s.new.map_or(0, ReplicaSetView::lasting);
@@ -178,11 +178,14 @@ fn dynamic_abort_weight(s: &Situation<'_>) -> i32 {
 fn is_held(s: &Situation<'_>, pause: &PauseDecision, weight: i32, before: Option<&TrafficWeights>) -> bool {
     let max = s.canary.max_weight();
     let r = s.spec.desired_replicas();
-    let current = before.map_or(0, |w| w.canary.weight);
+    // What routes have counts as well as what was recorded: a crash may have come between the two.
+    let recorded = before.map_or(0, |w| w.canary.weight);
+    let raises = weight > recorded || observed(s).any(|given| weight > given);
+    let lowers = weight < recorded || observed(s).any(|given| weight < given);
     if let Some(stable) = s.stable {
         let needed = (max - weight) * r / max.max(1);
         // Going back from a bad canary never waits for the last stable pod: one that serves is enough (write rule W3).
-        let going_back = pause.is_aborted(s.before) && weight < current;
+        let going_back = pause.is_aborted(s.before) && lowers;
         let needed = if going_back { needed.min(1) } else { needed };
         let enough = stable.lasting() >= needed || (!going_back && s.meets_stable_threshold(needed));
         if !enough {
@@ -196,7 +199,7 @@ fn is_held(s: &Situation<'_>, pause: &PauseDecision, weight: i32, before: Option
     }
     match s.new {
         _ if mutant::is(Mutant::WeightBeforeEndpoints) => false,
-        Some(new) if weight > current => !stands_behind(s, s.canary.canary_service.as_deref(), new, 1),
+        Some(new) if raises => !stands_behind(s, s.canary.canary_service.as_deref(), new, 1),
         _ => false,
     }
 }
@@ -220,6 +223,29 @@ fn stands_behind(s: &Situation<'_>, service: Option<&str>, rs: &ReplicaSetView, 
     }
 }
 
+/// The canary's weights in all routes.
+fn observed<'a>(s: &'a Situation<'a>) -> impl Iterator<Item = i32> + 'a {
+    let routes = s.world.routes.values().flatten();
+    routes.flat_map(|view| view.weights.iter().map(|(canary, _)| *canary))
+}
+
+/// The greatest of them.
+pub(crate) fn given(s: &Situation<'_>) -> i32 {
+    observed(s).max().unwrap_or(0)
+}
+
+/// Whether every route gives the canary this weight once the writes of this pass are done.
+pub(crate) fn is_written(s: &Situation<'_>, weight: i32, draft: &Draft) -> bool {
+    s.world
+        .routes
+        .iter()
+        .all(|(route, view)| match (view, draft.weight_of(route)) {
+            (Err(_), _) => false,
+            (Ok(_), Some(drafted)) => drafted == weight,
+            (Ok(view), None) => view.weights.iter().all(|(canary, _)| *canary == weight),
+        })
+}
+
 /// Pods that the newest revision needs for the weight that it has once the writes of this pass are done: before the weight
 /// is off, they stay (design contract 4).
 pub(crate) fn pods_in_use(s: &Situation<'_>, draft: &Draft) -> i32 {
@@ -238,6 +264,24 @@ pub(crate) fn pods_in_use(s: &Situation<'_>, draft: &Draft) -> i32 {
     });
     let weight = routes.max().unwrap_or(0);
     share_of(s.spec.desired_replicas(), weight, max)
+}
+
+/// The same of stable.
+pub(crate) fn stable_pods_in_use(s: &Situation<'_>, draft: &Draft) -> i32 {
+    let service = s
+        .canary
+        .stable_service
+        .as_deref()
+        .and_then(|name| s.world.services.get(name));
+    if service.is_none_or(|service| service.hash() != s.before.stable_rs) {
+        return 0;
+    }
+    let max = s.canary.max_weight();
+    let routes = s.world.routes.iter().filter_map(|(route, view)| {
+        let given = view.as_ref().ok()?.weights.iter().map(|(_, stable)| *stable).max();
+        draft.weight_of(route).map(|canary| max - canary).or(given)
+    });
+    share_of(s.spec.desired_replicas(), routes.max().unwrap_or(0), max)
 }
 
 impl Situation<'_> {

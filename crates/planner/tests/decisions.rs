@@ -8,32 +8,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use serin_api::{HASH_LABEL, MANAGED_BY_ANNOTATION, analysis::Phase, hash};
-use serin_model::{AnalysisRunView, Endpoints, Plan, World, Write};
+use serin_model::{AnalysisRunView, Plan, World, Write};
 use serin_planner::plan;
-use support::{OLD, new_hash, new_status, now, pods, routed, status, weight};
-
-/// A canary with steps 20, pause, 60; stable 4 of 4, canary 1 of 1; waiting at the pause with 20 % of the traffic.
-fn canary() -> World {
-    let steps = json!([{ "setWeight": 20 }, { "pause": {} }, { "setWeight": 60 }]);
-    let mut world = routed(4, 20, &json!({ "steps": steps }));
-    let new = new_hash(&world);
-    pods(&mut world, &new, 1, 1);
-    let ready = |hash: &str, n: usize| Endpoints {
-        ready_pods: (0..n).map(|i| format!("demo-{hash}-{i}")).collect(),
-    };
-    world.endpoints = Some(BTreeMap::from([
-        ("demo-stable".to_owned(), ready(OLD, 4)),
-        ("demo-canary".to_owned(), ready(&new, 1)),
-    ]));
-    status(
-        &mut world,
-        &json!({
-            "phase": "Paused", "currentStepIndex": 1, "controllerPause": true,
-            "pauseConditions": [{ "reason": "CanaryPauseStep", "startTime": "2026-01-01T00:09:00Z" }],
-        }),
-    );
-    world
-}
+use support::{OLD, canary, new_status, now, status, weight};
 
 fn touches_pods(plan: &Plan) -> bool {
     plan.writes

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use serin_api::{HASH_LABEL, MANAGED_BY_ANNOTATION, digest::TemplateDigest, hash, rollout::Rollout};
-use serin_model::{EventKind, Plan, ReplicaSetView, RouteRef, RouteView, ServiceView, World, Write};
+use serin_model::{Endpoints, EventKind, Plan, ReplicaSetView, RouteRef, RouteView, ServiceView, World, Write};
 
 /// The hash of the version that is stable.
 pub const OLD: &str = "oldoldold";
@@ -230,4 +230,27 @@ pub fn one_more_pod(world: &mut World) -> bool {
         any = true;
     }
     any
+}
+
+/// A canary with steps 20, pause, 60; stable 4 of 4, canary 1 of 1; waiting at the pause with 20 % of the traffic.
+pub fn canary() -> World {
+    let steps = json!([{ "setWeight": 20 }, { "pause": {} }, { "setWeight": 60 }]);
+    let mut world = routed(4, 20, &json!({ "steps": steps }));
+    let new = new_hash(&world);
+    pods(&mut world, &new, 1, 1);
+    let ready = |hash: &str, n: usize| Endpoints {
+        ready_pods: (0..n).map(|i| format!("demo-{hash}-{i}")).collect(),
+    };
+    world.endpoints = Some(BTreeMap::from([
+        ("demo-stable".to_owned(), ready(OLD, 4)),
+        ("demo-canary".to_owned(), ready(&new, 1)),
+    ]));
+    status(
+        &mut world,
+        &json!({
+            "phase": "Paused", "currentStepIndex": 1, "controllerPause": true,
+            "pauseConditions": [{ "reason": "CanaryPauseStep", "startTime": "2026-01-01T00:09:00Z" }],
+        }),
+    );
+    world
 }

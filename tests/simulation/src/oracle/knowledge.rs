@@ -100,9 +100,12 @@ impl<'h> Knowledge<'h> {
         })
     }
 
-    /// What the clock of this process said.
+    /// The latest time that the clock of this process can have shown when it decided on a write that came in at `at`: a
+    /// clock that is set back while the write is on its way has shown more.
     pub(crate) fn clock(&self, user: &str, at: Duration) -> DateTime<Utc> {
-        clock(self.history, user, at)
+        let sent = at.saturating_sub(self.lag(at));
+        let before = clock(self.history, user, sent) + TimeDelta::from_std(at - sent).unwrap_or_default();
+        before.max(clock(self.history, user, at))
     }
 }
 

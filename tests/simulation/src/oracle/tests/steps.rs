@@ -1,5 +1,7 @@
 //! W4, W6, W8: steps, pauses, promotion, abort.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{NEW, PERSON, SERIN, Tape, caught};
@@ -132,6 +134,23 @@ fn a_pause_that_is_shortened_or_begun_anew_is_caught() {
         },
         |t| {
             t.later(10).status(SERIN, on(4));
+        },
+    );
+    // A clock that is set back just now had shown the end of the pause when the write was sent.
+    let set_back = |t: &mut Tape, before: u64| {
+        let at = t.now - Duration::from_millis(before);
+        t.history.replicas[0].offsets.push((at, -15));
+    };
+    caught(
+        Rule::PauseKept,
+        start,
+        |t| {
+            set_back(t.later(10), 5_000);
+            t.status(SERIN, on(4));
+        },
+        |t| {
+            set_back(t.later(10), 1);
+            t.status(SERIN, on(4));
         },
     );
     caught(

@@ -1,0 +1,210 @@
+//! What a crash, an edit in the middle or a person leaves behind, and what the next pass makes of it. All found by the
+//! simulation.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use serin_api::{DESIRED_REPLICAS_ANNOTATION, HASH_LABEL, STEP_INDEX_LABEL, analysis::Phase, hash};
+use serin_model::{AnalysisRunView, Plan, ServiceView, TemplateView, World, Write};
+use serin_planner::plan;
+use support::{OLD, add_replica_set, canary, new_hash, new_status, now, replica_set, sizes, status, weight};
+
+/// The canary at its first step, with these steps.
+fn at_first_step(steps: &Value) -> World {
+    let mut world = canary();
+    let strategy = world.rollout.spec.strategy.canary.as_mut().unwrap();
+    strategy.steps = serde_json::from_value(steps.clone()).unwrap();
+    let hash = hash::steps_hash(strategy.steps.as_deref());
+    status(
+        &mut world,
+        &json!({ "currentStepHash": hash, "currentStepIndex": 0, "controllerPause": null, "pauseConditions": null }),
+    );
+    world
+}
+
+fn give(world: &mut World, canary: i32) {
+    for route in world.routes.values_mut() {
+        route.as_mut().unwrap().weights = vec![(canary, 100 - canary)];
+    }
+}
+
+/// Lets a Service select another revision.
+fn select(world: &mut World, service: &str, hash: &str) {
+    let known = world.services.get(service).unwrap();
+    let mut selector = known.selector.clone();
+    selector.insert(HASH_LABEL.to_owned(), hash.to_owned());
+    let other = ServiceView {
+        selector,
+        ..known.clone()
+    };
+    world.services.insert(service.to_owned(), other);
+}
+
+fn switches(plan: &Plan) -> Vec<String> {
+    let switched = plan.writes.iter().filter_map(|w| match &w.write {
+        Write::PatchService { name, patch, .. } => Some(format!("{name} {}", patch["spec"]["selector"][HASH_LABEL])),
+        _ => None,
+    });
+    switched.collect()
+}
+
+fn run(name: &str, step: Option<usize>, phase: Phase) -> AnalysisRunView {
+    AnalysisRunView {
+        name: name.to_owned(),
+        uid: name.to_owned(),
+        resource_version: "3".to_owned(),
+        created: now(),
+        deleting: false,
+        labels: step
+            .map(|index| BTreeMap::from([(STEP_INDEX_LABEL.to_owned(), index.to_string())]))
+            .unwrap_or_default(),
+        annotations: BTreeMap::new(),
+        terminate: false,
+        phase,
+        message: String::new(),
+        spec_digest: 0,
+    }
+}
+
+#[test]
+fn a_weight_that_an_earlier_canary_had_is_taken_off_before_the_service_goes_to_the_new_one() {
+    let mut world = at_first_step(&json!([{ "setWeight": 20 }, { "pause": {} }]));
+    select(&mut world, "demo-canary", "earlier");
+    give(&mut world, 60);
+    let first = plan(&world, now());
+    assert_eq!(weight(&first), Some(0));
+    assert_eq!(switches(&first), [""; 0]);
+    assert!(new_status(&first)["currentStepIndex"].is_null());
+
+    give(&mut world, 0);
+    let second = plan(&world, now());
+    assert_eq!(switches(&second), [format!("demo-canary {:?}", new_hash(&world))]);
+    assert_ne!(weight(&second), Some(20), "no pod stands behind the Service yet");
+}
+
+#[test]
+fn a_weight_that_was_recorded_and_is_off_again_is_raised_only_with_the_canary_behind_its_service() {
+    // The status says 20; a new revision had begun, the route was already at 0, and a crash came before the status.
+    let mut world = at_first_step(&json!([{ "setWeight": 20 }, { "pause": {} }]));
+    select(&mut world, "demo-canary", "earlier");
+    give(&mut world, 0);
+    let plan = plan(&world, now());
+    assert_eq!(weight(&plan), None);
+    assert!(new_status(&plan)["currentStepIndex"].is_null(), "{plan:#?}");
+}
+
+#[test]
+fn a_rollout_without_replicas_passes_its_weights() {
+    let mut world = at_first_step(&json!([{ "setWeight": 20 }, { "setWeight": 40 }]));
+    world.rollout.spec.replicas = Some(0);
+    give(&mut world, 0);
+    for hash in [OLD.to_owned(), new_hash(&world)] {
+        let set = replica_set(&mut world, &hash);
+        (set.replicas, set.current, set.ready, set.available) = (0, 0, 0, 0);
+    }
+    assert_eq!(new_status(&plan(&world, now()))["currentStepIndex"], 1);
+}
+
+#[test]
+fn a_revision_that_a_service_selects_is_not_forgotten() {
+    let mut world = canary();
+    world.rollout.spec.revision_history_limit = Some(0);
+    add_replica_set(&mut world, "old1", 0, 0);
+    add_replica_set(&mut world, "old2", 0, 0);
+    select(&mut world, "demo-stable", "old1");
+    let forgotten: Vec<String> = plan(&world, now())
+        .writes
+        .iter()
+        .filter_map(|w| match &w.write {
+            Write::DeleteReplicaSet { name, .. } => Some(name.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(forgotten, ["demo-old2"]);
+}
+
+#[test]
+fn an_aborted_canary_that_is_kept_does_not_look_like_a_change_of_size_for_ever() {
+    let mut world = canary();
+    let new = new_hash(&world);
+    let set = replica_set(&mut world, &new);
+    set.annotations
+        .insert(DESIRED_REPLICAS_ANNOTATION.to_owned(), "3".to_owned());
+    status(&mut world, &json!({ "abort": true }));
+    let name = format!("demo-{new}");
+    let mended = plan(&world, now()).writes.iter().any(|w| match &w.write {
+        Write::PatchReplicaSet { name: of, patch, .. } => {
+            *of == name && patch["metadata"]["annotations"][DESIRED_REPLICAS_ANNOTATION] == "4"
+        }
+        _ => false,
+    });
+    assert!(mended);
+}
+
+#[test]
+fn stable_comes_back_after_an_abort_whatever_scale_the_canary_was_to_keep() {
+    let mut world = at_first_step(&json!([{ "setCanaryScale": { "weight": 60 } }, { "setWeight": 60 }]));
+    let strategy = world.rollout.spec.strategy.canary.as_mut().unwrap();
+    strategy.dynamic_stable_scale = Some(true);
+    strategy.abort_scale_down_delay_seconds = Some(0);
+    let stable = replica_set(&mut world, OLD);
+    (stable.replicas, stable.current, stable.ready, stable.available) = (2, 2, 2, 2);
+    status(&mut world, &json!({ "abort": true }));
+    assert_eq!(sizes(&plan(&world, now())).get(&format!("demo-{OLD}")), Some(&4));
+}
+
+#[test]
+fn the_analysis_of_a_step_that_a_person_skipped_says_nothing_of_the_next_one() {
+    let analysis = json!({ "analysis": { "templates": [{ "templateName": "watch" }] } });
+    let mut world = at_first_step(&json!([analysis, analysis, { "pause": {} }]));
+    let metric = json!({ "name": "m", "provider": { "prometheus": { "query": "up" } } });
+    world.templates.insert(
+        serde_json::from_value(json!({ "templateName": "watch" })).unwrap(),
+        TemplateView {
+            spec: serde_json::from_value(json!({ "metrics": [metric] })).unwrap(),
+            annotations: BTreeMap::new(),
+        },
+    );
+    world.analysis_runs.push(run("of-step-0", Some(0), Phase::Successful));
+    let named = json!({ "currentStepAnalysisRunStatus": { "name": "of-step-0", "status": "Running" } });
+    status(&mut world, &json!({ "currentStepIndex": 0, "canary": named }));
+    assert_eq!(
+        new_status(&plan(&world, now()))["currentStepIndex"],
+        1,
+        "its own step it ends"
+    );
+    status(&mut world, &json!({ "currentStepIndex": 1 }));
+    assert!(new_status(&plan(&world, now()))["currentStepIndex"].is_null());
+}
+
+#[test]
+fn a_change_of_size_ends_no_pause_for_an_inconclusive_analysis() {
+    let mut world = canary();
+    let new = new_hash(&world);
+    replica_set(&mut world, &new)
+        .annotations
+        .insert(DESIRED_REPLICAS_ANNOTATION.to_owned(), "3".to_owned());
+    let set = replica_set(&mut world, &new);
+    (set.replicas, set.current, set.ready, set.available) = (4, 4, 4, 4);
+    give(&mut world, 100);
+    let since = (now() - TimeDelta::minutes(1)).to_rfc3339();
+    let held = |reason: &str| {
+        json!({
+            "currentStepIndex": 3, "controllerPause": true, "pauseConditions": [{ "reason": reason, "startTime": since }],
+            "canary": { "weights": { "canary": { "weight": 100 }, "stable": { "weight": 0 } } },
+        })
+    };
+    status(&mut world, &held("InconclusiveAnalysisRun"));
+    assert!(new_status(&plan(&world, now()))["stableRS"].is_null());
+    status(&mut world, &json!({ "controllerPause": null, "pauseConditions": null }));
+    assert_eq!(
+        new_status(&plan(&world, now()))["stableRS"],
+        new,
+        "without it the release is complete"
+    );
+}

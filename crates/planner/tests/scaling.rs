@@ -1,0 +1,75 @@
+//! Which pods stay for the traffic that they still have, and which go.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod support;
+
+use serde_json::json;
+use serin_api::HASH_LABEL;
+use serin_model::World;
+use serin_planner::plan;
+
+use support::{OLD, add_replica_set, new_hash, now, pods, replica_set, routed, sizes, updating, weight};
+
+const MIDDLE: &str = "middle";
+
+/// dynamicStableScale at the step of 50 %, which is in the route.
+fn halfway(stable: i32) -> World {
+    let steps = json!([{ "setWeight": 50 }, { "pause": {} }]);
+    let mut world = routed(5, 50, &json!({ "dynamicStableScale": true, "steps": steps }));
+    pods(&mut world, OLD, stable, stable);
+    world
+}
+
+#[test]
+fn stable_that_is_given_all_traffic_back_gives_up_no_pod_for_the_weight_that_was() {
+    let mut world = halfway(5);
+    let new = new_hash(&world);
+    pods(&mut world, &new, 3, 0);
+    let back = plan(&world, now());
+    assert_eq!(weight(&back), Some(0));
+    assert_eq!(sizes(&back).get("demo-oldoldold"), None);
+
+    pods(&mut world, &new, 3, 3);
+    let onward = plan(&world, now());
+    assert_eq!(weight(&onward), None);
+    assert_eq!(sizes(&onward).get("demo-oldoldold"), Some(&3), "its share is less");
+}
+
+#[test]
+fn stable_comes_back_whole_while_the_weight_of_an_overtaken_canary_waits_for_it() {
+    let mut world = halfway(3);
+    add_replica_set(&mut world, MIDDLE, 2, 3);
+    let new = new_hash(&world);
+    replica_set(&mut world, &new)
+        .annotations
+        .insert("rollout.argoproj.io/revision".to_owned(), "3".to_owned());
+    world
+        .services
+        .get_mut("demo-canary")
+        .unwrap()
+        .selector
+        .insert(HASH_LABEL.to_owned(), MIDDLE.to_owned());
+    let held = plan(&world, now());
+    assert_eq!(weight(&held), None, "three stable pods cannot serve everybody");
+    assert_eq!(sizes(&held).get("demo-oldoldold"), Some(&5));
+
+    pods(&mut world, OLD, 5, 5);
+    assert_eq!(weight(&plan(&world, now())), Some(0));
+}
+
+#[test]
+fn pods_that_are_ready_and_not_yet_available_are_not_cleared_away_with_the_broken_ones() {
+    let size = |available: i32, ready: i32| {
+        let canary = json!({ "maxSurge": 2, "maxUnavailable": 1, "steps": [{ "setWeight": 10 }, { "pause": {} }] });
+        let mut world = updating(7, &canary);
+        pods(&mut world, OLD, 2, 2);
+        add_replica_set(&mut world, MIDDLE, 2, 7);
+        pods(&mut world, MIDDLE, 7, available);
+        replica_set(&mut world, MIDDLE).ready = ready;
+        sizes(&plan(&world, now())).get("demo-middle").copied()
+    };
+    assert_eq!(size(4, 7), None, "six are available and six are needed");
+    assert_eq!(size(4, 5), Some(5), "two are broken");
+    assert_eq!(size(7, 7), Some(4), "three more than needed are available");
+}
