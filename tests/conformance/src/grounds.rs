@@ -17,7 +17,7 @@ use crate::generate::folder;
 use crate::play;
 
 /// How many cases are played at once on the real server: most of the time of a watch is waiting.
-const AT_ONCE: usize = 12;
+const AT_ONCE: usize = 32;
 
 /// The definitions of Serin's own kinds.
 pub fn serins_crds() -> PathBuf {
@@ -100,10 +100,9 @@ impl Simulated {
     }
 }
 
-/// The real one. Etcd and API server go on; controller manager, gateway and virtual nodes stand still, so that nothing but the
-/// cases' requests changes anything.
+/// The real one: etcd and API server only, so that nothing but the cases' requests changes anything.
 pub struct Real {
-    /// Drives the cluster only while it starts and ends: the virtual nodes are tasks of it, and rest with it.
+    /// Drives the cluster while it starts and ends.
     behind: Runtime,
     cluster: Option<serin_cluster::Cluster>,
     front: Runtime,
@@ -112,7 +111,7 @@ pub struct Real {
 }
 
 impl Real {
-    /// Starts the cluster and quietens it.
+    /// Starts the cluster.
     ///
     /// # Errors
     /// When it does not start.
@@ -121,14 +120,11 @@ impl Real {
         let cluster = behind.block_on(async {
             let mut options = serin_cluster::Options::new(inside);
             options.crds = vec![serins_crds(), crds().join("gadgets.json")];
-            options.nodes = 1;
+            options.api_server_only = true;
             let cluster = serin_cluster::Cluster::start(options).await?;
-            for component in [Component::ControllerManager, Component::Gateway, Component::Prometheus] {
-                cluster.stop_component(component).await?;
-            }
             forget_old_versions().await?;
             // Caches begin at the version at which the server starts: now all of them know nothing of the first ones.
-            cluster.stop_component(Component::ApiServer).await?;
+            cluster.kill_component(Component::ApiServer).await?;
             cluster.start_component(Component::ApiServer).await?;
             anyhow::Ok(cluster)
         })?;
@@ -136,7 +132,11 @@ impl Real {
             .worker_threads(2)
             .enable_all()
             .build()?;
-        let client = front.block_on(client(&cluster.kubeconfig()))?;
+        let client = front.block_on(async {
+            let client = client(&cluster.kubeconfig()).await?;
+            play::warm(&client).await?;
+            anyhow::Ok(client)
+        })?;
         Ok(Self {
             behind,
             cluster: Some(cluster),

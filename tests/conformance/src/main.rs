@@ -1,12 +1,14 @@
 //! `serin-conformance`: compares kubesim with the real kube-apiserver. See README.md.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use serin_cluster::{Enter, enter};
+use serin_conformance::answer::Answer;
 use serin_conformance::case::Case;
 use serin_conformance::compare::{self, Outcome, describe, differences, outcome};
 use serin_conformance::generate::{self, Seen};
@@ -45,6 +47,9 @@ enum Command {
         /// Show at most so many cases in full.
         #[arg(long, default_value_t = 20)]
         most: usize,
+        /// Show the listed differences too.
+        #[arg(long)]
+        all: bool,
     },
     /// Play random sequences on both and compare.
     Random {
@@ -60,6 +65,9 @@ enum Command {
         /// Show at most so many cases in full.
         #[arg(long, default_value_t = 20)]
         most: usize,
+        /// The real server's answers: written there, or, when the file is there, read instead of starting a control plane.
+        #[arg(long)]
+        answers: Option<PathBuf>,
     },
     /// Make shapes.json and cases/ from audit logs; without any, the cases anew from the committed shapes.
     Generate {
@@ -104,10 +112,11 @@ fn run(command: Command) -> Result<bool> {
             seed,
             dir,
             most,
+            all,
         } => {
             let cases = chosen(&words)?;
             if recorded {
-                return from_records(&cases, words.is_empty(), most);
+                return from_records(&cases, words.is_empty(), most, all);
             }
             let real = Real::start(enter(&Enter { dir })?)?;
             let good = live(&real, &cases, words.is_empty(), record, sequences, seed, most);
@@ -119,9 +128,13 @@ fn run(command: Command) -> Result<bool> {
             seed,
             dir,
             most,
+            answers,
         } => {
+            if let Some(file) = answers.as_ref().filter(|file| file.exists()) {
+                return from_saved(seed, sequences, most, file);
+            }
             let real = Real::start(enter(&Enter { dir })?)?;
-            let good = sequences_of(&real, seed, sequences, most).map(|outcome| finish(&[outcome]));
+            let good = sequences_of(&real, seed, sequences, most, answers.as_deref()).map(|outcome| finish(&[outcome]));
             real.end();
             good
         }
@@ -137,9 +150,12 @@ fn chosen(words: &[String]) -> Result<Vec<Case>> {
     Ok(all.into_iter().filter(fits).collect())
 }
 
-fn from_records(cases: &[Case], is_whole: bool, most: usize) -> Result<bool> {
+fn from_records(cases: &[Case], is_whole: bool, most: usize, all: bool) -> Result<bool> {
     let real = recorded::read(cases)?;
     let simulated = Simulated::new()?.play(cases)?;
+    if all {
+        print!("{}", outcome(cases, &real, &simulated, &[], false).report(cases.len()));
+    }
     let outcome = outcome(cases, &real, &simulated, &compare::listed()?, is_whole);
     print!("{}", outcome.report(most));
     println!("recorded: {}", outcome.summary());
@@ -162,7 +178,7 @@ fn live(
             format!("{definition}\n"),
         )?;
     }
-    let answers = real.play(cases)?;
+    let (answers, simulated) = both(real, cases)?;
     if record {
         anyhow::ensure!(is_whole, "recording needs all cases: leave the words out");
         recorded::write(cases, &answers)?;
@@ -178,33 +194,53 @@ fn live(
         println!("recorded: {}", kept.summary());
         outcomes.push(kept);
     }
-    let simulated = Simulated::new()?.play(cases)?;
     let compared = outcome(cases, &answers, &simulated, &compare::listed()?, is_whole);
     print!("{}", compared.report(most));
     println!("generated: {}", compared.summary());
     outcomes.push(compared);
     if sequences > 0 {
-        outcomes.push(sequences_of(real, seed, sequences, most)?);
+        outcomes.push(sequences_of(real, seed, sequences, most, None)?);
     }
     Ok(finish(&outcomes))
 }
 
-fn sequences_of(real: &Real, seed: u64, sequences: u64, most: usize) -> Result<Outcome> {
+/// Against the answers that an earlier run has written.
+fn from_saved(seed: u64, sequences: u64, most: usize, file: &Path) -> Result<bool> {
+    let cases: Vec<Case> = (0..sequences).map(|number| random::case(seed, number)).collect();
+    let real: Vec<Vec<Answer>> = serde_json::from_str(&std::fs::read_to_string(file)?)?;
+    anyhow::ensure!(real.len() == cases.len(), "{} has other sequences", file.display());
+    let compared = outcome(
+        &cases,
+        &real,
+        &Simulated::new()?.play(&cases)?,
+        &compare::listed()?,
+        false,
+    );
+    print!("{}", compared.report(most));
+    println!("random: {} (seed {seed})", compared.summary());
+    Ok(finish(&[compared]))
+}
+
+fn sequences_of(real: &Real, seed: u64, sequences: u64, most: usize, save: Option<&Path>) -> Result<Outcome> {
     let simulated = Simulated::new()?;
     let cases: Vec<Case> = (0..sequences).map(|number| random::case(seed, number)).collect();
+    let (answers, played) = both(real, &cases)?;
+    if let Some(file) = save {
+        std::fs::write(file, serde_json::to_string(&answers)?)?;
+    }
     let list = compare::listed()?;
     // Entries of the list are for the generated cases too: none is stale because random ones did not need it.
-    let compared = outcome(&cases, &real.play(&cases)?, &simulated.play(&cases)?, &list, false);
+    let compared = outcome(&cases, &answers, &played, &list, false);
     for (case, _) in compared.unlisted.iter().take(most) {
-        let both = |case: &Case| -> Result<_> {
+        let once_more = |case: &Case| -> Result<_> {
             let one = std::slice::from_ref(case);
             Ok((real.play(one)?, simulated.play(one)?))
         };
         let small = shrink(case, 60, |case| -> Result<bool> {
-            let (real, simulated) = both(case)?;
+            let (real, simulated) = once_more(case)?;
             Ok(!outcome(std::slice::from_ref(case), &real, &simulated, &list, false).is_good())
         })?;
-        let (one, other) = both(&small)?;
+        let (one, other) = once_more(&small)?;
         println!("shrunk to:");
         for step in &small.steps {
             println!("  {}", step.describe());
@@ -214,6 +250,28 @@ fn sequences_of(real: &Real, seed: u64, sequences: u64, most: usize) -> Result<O
     let requests: usize = cases.iter().map(|case| case.steps.len()).sum();
     println!("random: {} ({requests} requests, seed {seed})", compared.summary());
     Ok(compared)
+}
+
+/// The answers of both, who play at the same time.
+fn both(real: &Real, cases: &[Case]) -> Result<(Vec<Vec<Answer>>, Vec<Vec<Answer>>)> {
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let answers = Simulated::new()?.play(cases);
+            progress("kubesim has answered", begin);
+            answers
+        });
+        let answers = real.play(cases)?;
+        progress("the real server has answered", begin);
+        let simulated = other
+            .join()
+            .map_err(|_| anyhow::anyhow!("kubesim's thread has panicked"))??;
+        Ok((answers, simulated))
+    })
+}
+
+fn progress(what: &str, since: Instant) {
+    eprintln!("conformance: {what} ({:.1} s)", since.elapsed().as_secs_f32());
 }
 
 fn finish(outcomes: &[Outcome]) -> bool {

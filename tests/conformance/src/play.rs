@@ -22,10 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub async fn all(client: &Client, cases: &[Case], prefix: &str, at_once: usize) -> Result<Vec<Vec<Answer>>> {
     let plays = cases.iter().enumerate().map(|(number, case)| async move {
         let namespace = format!("{prefix}-{number}");
-        one(client, case, &namespace).await.with_context(|| case.name.clone())
+        let answers = one(client, case, &namespace).await;
+        (number, answers.with_context(|| case.name.clone()))
     });
-    let answers: Vec<Result<Vec<Answer>>> = futures::stream::iter(plays).buffered(at_once).collect().await;
-    answers.into_iter().collect()
+    // In the order in which they end: one that waits for its watch to end holds up no other.
+    let mut answers: Vec<(usize, Result<Vec<Answer>>)> =
+        futures::stream::iter(plays).buffer_unordered(at_once).collect().await;
+    answers.sort_by_key(|(number, _)| *number);
+    answers.into_iter().map(|(_, answers)| answers).collect()
 }
 
 /// Plays one case in a namespace, which it makes.
@@ -64,6 +68,35 @@ pub async fn one(client: &Client, case: &Case, namespace: &str) -> Result<Vec<An
         answers.push(normaliser.answer(step, &raw));
     }
     Ok(answers)
+}
+
+/// Has the server set up storage and cache of every kind, which it does when the kind is first asked for: a watch from a version
+/// before that would be too old.
+///
+/// # Errors
+/// Which kind was not ready in time.
+pub async fn warm(client: &Client) -> Result<()> {
+    let asked = crate::kinds::kinds().iter().map(|kind| async move {
+        let variables = Variables::new("default");
+        for query in ["labelSelector=nobody%3Dhas-this", "watch=true&timeoutSeconds=1"] {
+            let raw = send(
+                client,
+                &Step::new("GET", format!("{}?{query}", kind.everywhere())),
+                &variables,
+            )
+            .await;
+            anyhow::ensure!(
+                raw.status == 200,
+                "{} are not served: {} {}",
+                kind.label(),
+                raw.status,
+                raw.text
+            );
+        }
+        Ok(())
+    });
+    futures::future::try_join_all(asked).await?;
+    Ok(())
 }
 
 /// Watches and reads "from any version" are answered out of a cache, which may be behind.
@@ -106,11 +139,19 @@ async fn until_established(client: &Client, step: &Step, variables: &Variables) 
         };
         // What is being deleted goes by itself, after its objects.
         let is_going = now["metadata"]["deletionTimestamp"].is_string();
-        if now["kind"] != "CustomResourceDefinition" || is("Established") && !is_going {
+        if now["kind"] != "CustomResourceDefinition" || is("Established") && !is_going && has_its_names(&now) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Whether the names that are asked for have been accepted.
+fn has_its_names(definition: &serde_json::Value) -> bool {
+    let (asked, accepted) = (&definition["spec"]["names"], &definition["status"]["acceptedNames"]);
+    asked
+        .as_object()
+        .is_some_and(|names| names.iter().all(|(field, name)| accepted[field] == *name))
 }
 
 /// Sends one request and reads the whole answer. What goes wrong on the way is an answer with status 0.
@@ -119,7 +160,7 @@ async fn send(client: &Client, step: &Step, variables: &Variables) -> Raw {
     loop {
         match tokio::time::timeout(PATIENCE, ask(client, step, variables)).await {
             // A cache that is being filled says so when its resource is first asked for.
-            Ok(Ok(raw)) if raw.status == 429 && tries < 50 => tokio::time::sleep(Duration::from_millis(100)).await,
+            Ok(Ok(raw)) if raw.status == 429 && tries < 200 => tokio::time::sleep(Duration::from_millis(100)).await,
             Ok(Ok(raw)) => return raw,
             Ok(Err(error)) => return nothing(&format!("{error:#}")),
             Err(_) => return nothing("no answer in time"),
