@@ -1,6 +1,8 @@
 //! S2: a completed or aborted Rollout has exactly the pods that it should, once the delays are over; all weight is where it
 //! should be. The same of a Rollout that rests at a pause.
 
+use serde_json::Value;
+
 use super::End;
 use crate::oracle::{
     counts::{desired_canary, desired_stable, set_weight},
@@ -140,12 +142,7 @@ fn gone(end: &End<'_, '_>, say: &mut impl FnMut(String)) {
     let rollout = end.rollout;
     for other in end.others() {
         let is_kept = scale_down_deadline(other).is_some_and(|at| !end.is_past(at));
-        let services = [rollout.canary_service(), rollout.stable_service()];
-        let is_selected = services
-            .iter()
-            .filter_map(|s| end.picture.latest(Kind::Service, rollout.namespace(), s))
-            .any(|s| selected(s) == hash_of(other));
-        if wanted(other) > 0 && !is_kept && !(rollout.has_router() && is_selected) {
+        if wanted(other) > 0 && !is_kept && !(rollout.has_router() && is_selected(end, other)) {
             let name = text(other, "/metadata/name");
             say(format!(
                 "{name} ({}) still wants {} pods",
@@ -154,6 +151,15 @@ fn gone(end: &End<'_, '_>, say: &mut impl FnMut(String)) {
             ));
         }
     }
+}
+
+/// Whether a Service of the Rollout leads to this ReplicaSet (write rule W7). One does as long as no newer pod is available.
+fn is_selected(end: &End<'_, '_>, replica_set: &Value) -> bool {
+    let services = [end.rollout.canary_service(), end.rollout.stable_service()];
+    services
+        .iter()
+        .filter_map(|s| end.picture.latest(Kind::Service, end.rollout.namespace(), s))
+        .any(|s| selected(s) == hash_of(replica_set))
 }
 
 /// Which revision each Service selects (compat 2.14).
@@ -177,6 +183,7 @@ fn history(end: &End<'_, '_>, say: &mut impl FnMut(String)) {
     let old = end
         .others()
         .filter(|o| wanted(o) == 0 && number(o, "/status/replicas").unwrap_or(0) == 0)
+        .filter(|o| !is_selected(end, o))
         .count();
     let limit = end.rollout.history_limit();
     if i64::try_from(old).is_ok_and(|n| n > limit) {
