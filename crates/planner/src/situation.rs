@@ -224,9 +224,10 @@ impl<'a> Situation<'a> {
         self.canary_scale(false).is_some()
     }
 
-    /// The newest revision is to have everything (compat 2.5).
+    /// The newest revision is to have everything (compat 2.5). Upstream asks the status alone, and scales an aborted canary to
+    /// nothing in the pass that promotes it because somebody deleted the stable ReplicaSet.
     fn is_whole(&self) -> bool {
-        self.before.promote_full || self.before.stable_rs.is_empty() || self.is_fully_promoted()
+        self.before.promote_full || self.stable.is_none() || self.is_fully_promoted()
     }
 
     /// Desired (canary, stable) counts of this pass (compat 2.5).

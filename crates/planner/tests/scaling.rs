@@ -9,7 +9,7 @@ use serin_api::HASH_LABEL;
 use serin_model::World;
 use serin_planner::plan;
 
-use support::{OLD, add_replica_set, new_hash, now, pods, replica_set, routed, sizes, updating, weight};
+use support::{OLD, add_replica_set, new_hash, now, pods, replica_set, routed, sizes, status, updating, weight};
 
 const MIDDLE: &str = "middle";
 
@@ -72,4 +72,22 @@ fn pods_that_are_ready_and_not_yet_available_are_not_cleared_away_with_the_broke
     assert_eq!(size(4, 7), None, "six are available and six are needed");
     assert_eq!(size(4, 5), Some(5), "two are broken");
     assert_eq!(size(7, 7), Some(4), "three more than needed are available");
+}
+
+#[test]
+fn the_only_revision_that_is_left_gets_all_pods_although_it_was_aborted() {
+    for router in [true, false] {
+        let canary = json!({ "steps": [{ "setWeight": 50 }, { "pause": {} }] });
+        let mut world = if router {
+            routed(4, 50, &canary)
+        } else {
+            updating(4, &canary)
+        };
+        let new = new_hash(&world);
+        pods(&mut world, &new, 2, 2);
+        world.replica_sets.retain(|rs| rs.hash() == new);
+        status(&mut world, &json!({ "abort": true }));
+        let next = plan(&world, now());
+        assert_eq!(sizes(&next).get(&format!("demo-{new}")), Some(&4), "router: {router}");
+    }
 }
