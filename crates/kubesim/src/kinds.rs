@@ -140,15 +140,14 @@ impl Kind {
     /// Whether an object says the kind and version that the path says.
     pub(crate) fn check_type(&self, object: &Value, version: &str) -> Result<(), Status> {
         let (kind, api_version) = (text(object, "/kind"), text(object, "/apiVersion"));
-        if self.is_custom() && (kind.is_empty() || api_version.is_empty()) {
+        if self.is_custom() && kind.is_empty() {
             let body = object.to_string();
-            let what = if kind.is_empty() { "Kind" } else { "apiVersion" };
             let mut summary: String = body.chars().take(30).collect();
             if summary.len() < body.len() {
                 summary += " ...";
             }
             return Err(Status::bad_request(format!(
-                "the object provided is unrecognized (must be of type {}): Object '{what}' is missing in '{body}' ({summary})",
+                "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing in '{body}' ({summary})",
                 self.kind
             )));
         }
@@ -271,6 +270,14 @@ impl Kind {
         self.rules(&self.storage)
             .map(|rules| rules.validate(object))
             .unwrap_or_default()
+    }
+
+    /// Complaints about the metadata of a change that do not depend on the kind.
+    pub(crate) fn validate_metadata_update(&self, object: &Value, old: &Value) -> Vec<FieldError> {
+        if self.is("", "events") {
+            return Vec::new();
+        }
+        schema::names::metadata_before_update(object, old, self.namespaced)
     }
 
     /// Complaints about a change.

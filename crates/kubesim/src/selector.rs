@@ -385,6 +385,9 @@ fn check_field(kind: &Kind, version: &str, field: &str) -> Result<(), Status> {
     }
     match selectable(kind.resource.plural) {
         Some(fields) if fields.contains(&field) => Ok(()),
+        Some(_) if kind.is("batch", "jobs") => Err(Status::bad_request(format!(
+            "field label {field:?} not supported for Job"
+        ))),
         Some(_) => Err(Status::bad_request(format!("field label not supported: {field}"))),
         None => Err(Status::bad_request(format!(
             "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""

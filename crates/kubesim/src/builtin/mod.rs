@@ -384,12 +384,19 @@ impl Rules for BuiltIn {
     }
 
     fn validate_update(&self, object: &Value, old: &Value, subresource: &str) -> Vec<FieldError> {
-        let mut errors = if self.plural == "events" && self.group.is_empty() {
+        let without_metadata = self.plural == "events" && self.group.is_empty()
+            || matches!(self.plural, "endpointslices" | "poddisruptionbudgets");
+        let mut errors = if without_metadata {
             Vec::new()
         } else {
             names::metadata_update(object, old)
         };
         self.finalizers(object, &mut errors);
+        if subresource.is_empty() && matches!(self.plural, "configmaps" | "secrets" | "services" | "pods") {
+            // A changed object of these is looked at as a new one too.
+            errors.extend(names::metadata(object, self.namespaced, self.names));
+            self.finalizers(object, &mut errors);
+        }
         match (self.plural, subresource) {
             ("replicasets", "status") => apps::status(
                 object,
@@ -423,6 +430,10 @@ impl Rules for BuiltIn {
             (_, "status" | "finalize" | "binding") => {}
             _ => {
                 self.content(object, &mut errors);
+                if self.plural == "jobs" {
+                    // As one that is changed, and as a Job.
+                    self.content(object, &mut errors);
+                }
                 self.change(object, old, &mut errors);
             }
         }
@@ -451,9 +462,6 @@ impl BuiltIn {
         let list = object.pointer("/metadata/finalizers").and_then(Value::as_array);
         for (index, name) in list.into_iter().flatten().filter_map(Value::as_str).enumerate() {
             let field = format!("metadata.finalizers[{index}]");
-            for wrong in names::label_key(name) {
-                errors.push(FieldError::invalid(field.clone(), name, wrong));
-            }
             if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
                 errors.push(FieldError::invalid(
                     field,
@@ -484,6 +492,8 @@ impl BuiltIn {
             "poddisruptionbudgets" => services::disruption_budget(object, errors),
             "horizontalpodautoscalers" => services::autoscaler(object, errors),
             "roles" | "clusterroles" => services::role(object, errors),
+            "rolebindings" => services::role_reference(object, &["Role", "ClusterRole"], errors),
+            "clusterrolebindings" => services::role_reference(object, &["ClusterRole"], errors),
             "scales" => pods::not_negative(
                 object.pointer("/spec/replicas").and_then(Value::as_i64),
                 "spec.replicas",

@@ -479,3 +479,11 @@ pub(super) fn status(object: &Value, errors: &mut Vec<FieldError>) {
         ));
     }
 }
+
+/// What a binding refers to.
+pub(super) fn role_reference(object: &Value, kinds: &[&str], errors: &mut Vec<FieldError>) {
+    let kind = text(&object["roleRef"], "kind");
+    if !kinds.contains(&kind) {
+        errors.push(FieldError::not_supported("roleRef.kind", kind, kinds));
+    }
+}

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::fields::{Fields, element};
 use crate::schema::Node;
+use crate::schema::errors::{printed, quoted};
 use crate::schema::node::{Additional, ListType, Types};
 
 /// What of a configuration does not fit the schema.
@@ -78,6 +79,7 @@ pub(super) fn fits(value: &Value, node: Option<&Node>, place: &str, complaints: 
         Value::Null => {}
         scalar => {
             let good = node.types.is_any()
+                || is_any_scalar(node)
                 || match scalar {
                     Value::String(_) => node.types.has(Types::STRING),
                     Value::Bool(_) => node.types.has(Types::BOOLEAN),
@@ -94,7 +96,13 @@ fn wrong_type(node: &Node, value: &Value) -> String {
     let expected = match node.types {
         Types::OBJECT => "map",
         Types::ARRAY => "list",
-        Types::STRING => "string",
+        Types::STRING if is_any_scalar(node) => "any scalar",
+        Types::STRING => {
+            return format!(
+                "expected string, got &value.valueUnstructured{{Value:{}}}",
+                in_go(value)
+            );
+        }
         Types::BOOLEAN => "boolean",
         Types::INT_OR_STRING => "any scalar",
         _ => {
@@ -107,5 +115,30 @@ fn wrong_type(node: &Node, value: &Value) -> String {
             return format!("expected numeric (int or float), got {found}");
         }
     };
-    format!("expected {expected}, got {value}")
+    format!("expected {expected}, got &{{{}}}", printed(value))
+}
+
+/// Of times, quantities and the like only the decoder knows what they may look like.
+fn is_any_scalar(node: &Node) -> bool {
+    node.types == Types::INT_OR_STRING || matches!(node.go_name(), Some("Time" | "MicroTime" | "Quantity"))
+}
+
+/// A value as it is written in Go.
+fn in_go(value: &Value) -> String {
+    match value {
+        Value::Null => "interface {}(nil)".to_owned(),
+        Value::String(text) => quoted(text),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(in_go).collect();
+            format!("[]interface {{}}{{{}}}", items.join(", "))
+        }
+        Value::Object(map) => {
+            let fields: Vec<String> = map
+                .iter()
+                .map(|(name, value)| format!("{}:{}", quoted(name), in_go(value)))
+                .collect();
+            format!("map[string]interface {{}}{{{}}}", fields.join(", "))
+        }
+    }
 }

@@ -20,7 +20,7 @@ const NAMES_TRIED: usize = 8;
 pub(crate) fn create(state: &mut State, write: &Write<'_>, mut object: Value) -> Result<Written, Status> {
     let kind = &write.kind;
     let mut warnings = Vec::new();
-    kind.check_type(&object, write.version)?;
+    super::check_type(state, write, &object)?;
     let unknown = kind.decode(&mut object, write.version)?;
     kind.treat_unknown(write.options, write.version, &unknown, &mut warnings)?;
     state.warned.clone_from(&warnings);
@@ -60,10 +60,9 @@ pub(crate) fn create(state: &mut State, write: &Write<'_>, mut object: Value) ->
     kind.default(&mut object);
     track(state, write, None, &mut object);
     let mut addresses = state.addresses;
-    kind.prepare(&mut object, None, "", &mut addresses);
-    if !write.options.dry_run {
-        state.addresses = addresses;
-    }
+    kind.prepare(&mut object, None, write.subresource, &mut addresses);
+    // Those of a dry run have been given out as well, for a moment.
+    state.addresses = addresses;
     kind.invalid(&name, kind.validate_create(&object))?;
     crds::check(write, &object)?;
     if object["metadata"]

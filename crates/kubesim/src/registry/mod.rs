@@ -27,7 +27,13 @@ pub(crate) use removal::{delete, delete_collection};
 pub(crate) use scale::{read_scale, update_scale};
 pub(crate) use update::update;
 
-use crate::{cluster::State, kinds::Kind, patch as patches, storage::Stored};
+use crate::{
+    Status,
+    cluster::{State, text},
+    kinds::Kind,
+    patch as patches,
+    storage::Stored,
+};
 
 /// What is done with fields that no schema knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +90,25 @@ impl Write<'_> {
             now,
         }
     }
+}
+
+/// Whether an object is of the path's type. One of a version that is not served has no known fields but those of every object,
+/// which is told beside the refusal.
+fn check_type(state: &mut State, write: &Write<'_>, object: &Value) -> Result<(), Status> {
+    let kind = &write.kind;
+    kind.check_type(object, write.version).inspect_err(|_| {
+        let group = |api_version: &str| api_version.split_once('/').map(|(group, _)| group.to_owned());
+        let given = text(object, "/apiVersion");
+        let is_other_version = group(given).is_some_and(|group| group == kind.resource.group)
+            && kind.versions.iter().all(|version| kind.api_version(version) != given);
+        if kind.is_custom() && is_other_version && write.options.validation == Validation::Warn {
+            let unknown = object.as_object().into_iter().flat_map(|map| map.keys());
+            state.warned = unknown
+                .filter(|field| !matches!(field.as_str(), "apiVersion" | "kind" | "metadata"))
+                .map(|field| format!("unknown field {field:?}"))
+                .collect();
+        }
+    })
 }
 
 /// Notes who manages which fields: of everything where the cluster is told to, else of what was once applied.

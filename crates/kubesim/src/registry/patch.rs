@@ -52,6 +52,7 @@ pub(crate) fn patch(state: &mut State, write: &Write<'_>, patch: &Patch) -> Resu
     let mut object = patched()?;
     let mut warnings = Vec::new();
     check_patched(write, &mut object, &mut warnings, &patched)?;
+    state.warned.clone_from(&warnings);
     meta::match_namespace(&mut object, kind, write.namespace)?;
     update::check_name(&object, write.name)?;
     check_version(kind, write.name, &old, &object)?;
@@ -180,7 +181,7 @@ fn apply(
         ));
     }
     let (given, version) = (text(configuration, "/kind"), text(configuration, "/apiVersion"));
-    if given.is_empty() || version.is_empty() || given != kind.kind && !kind.is_custom() {
+    if given.is_empty() || version.is_empty() || given != kind.kind {
         let version = if version.contains('/') {
             version.to_owned()
         } else {

@@ -68,10 +68,14 @@ pub(crate) fn update_scale(state: &mut State, write: &Write<'_>, mut scale: Valu
     }
     if other {
         let (given, version) = (text(&scale, "/kind"), text(&scale, "/apiVersion"));
+        let short = version.rsplit('/').next().unwrap_or_default();
+        let why = if given == kind.kind && version == kind.api_version(write.version) {
+            format!("converting ({short}.{given}) to (autoscaling.Scale): unknown conversion")
+        } else {
+            format!("no kind {given:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:111\"")
+        };
         return Err(Status::bad_request(format!(
-            "{given} in version {:?} cannot be handled as a Scale: no kind {given:?} is registered for version {version:?} in \
-             scheme \"pkg/runtime/scheme.go:111\"",
-            version.rsplit('/').next().unwrap_or_default()
+            "{given} in version {short:?} cannot be handled as a Scale: {why}"
         )));
     }
     decoded?;
@@ -91,16 +95,43 @@ pub(crate) fn update_scale(state: &mut State, write: &Write<'_>, mut scale: Valu
         ));
     }
     let version = text(&scale, "/metadata/resourceVersion");
+    if version == "0" && kind.is_custom() {
+        return Err(update::version_required(kind, write.name));
+    }
     if !version.is_empty() && version != "0" && version != old.version.to_string() {
         return Err(Status::modified(kind.resource, write.name));
     }
     let mut new = (*old.value).clone();
     set_pointer(&mut new, &paths.replicas, json!(replicas));
+    note_manager(&mut new, write);
     let whole = Write {
         subresource: "",
         ..write.clone()
     };
     update::finish(state, &whole, &old, new, Vec::new())
+}
+
+/// Who scales manages the replicas from then on, even when the number was that one before.
+fn note_manager(object: &mut Value, write: &Write<'_>) {
+    let Some(managers) = object["metadata"]["managedFields"].as_array_mut() else {
+        return;
+    };
+    let manager = &write.options.manager;
+    if managers
+        .iter()
+        .any(|one| one["manager"] == **manager && one["subresource"] == "scale")
+    {
+        return;
+    }
+    managers.push(json!({
+        "manager": manager,
+        "operation": "Update",
+        "apiVersion": write.kind.api_version(write.version),
+        "time": super::meta::time(write.now),
+        "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:spec": {"f:replicas": {}}},
+        "subresource": "scale",
+    }));
 }
 
 /// Sets what a pointer names, making the objects on the way.

@@ -21,9 +21,10 @@ use crate::{
 pub(crate) fn update(state: &mut State, write: &Write<'_>, mut object: Value) -> Result<Written, Status> {
     let kind = &write.kind;
     let mut warnings = Vec::new();
-    kind.check_type(&object, write.version)?;
+    super::check_type(state, write, &object)?;
     let unknown = kind.decode(&mut object, write.version)?;
     kind.treat_unknown(write.options, write.version, &unknown, &mut warnings)?;
+    state.warned.clone_from(&warnings);
     meta::match_namespace(&mut object, kind, write.namespace)?;
     check_name(&object, write.name)?;
     let Some(old) = state
@@ -32,13 +33,21 @@ pub(crate) fn update(state: &mut State, write: &Write<'_>, mut object: Value) ->
         .get(write.namespace, write.name)
         .cloned()
     else {
-        if kind.create_on_update && write.subresource.is_empty() {
+        let through_status = write.subresource == "status" && kind.is("", "services");
+        if kind.create_on_update && (write.subresource.is_empty() || through_status) {
             let uid = text(&object, "/metadata/uid");
             if !uid.is_empty() {
                 return Err(another_uid(write, uid, ""));
             }
-            metadata(&mut object).remove("resourceVersion");
-            return create(state, write, object);
+            let version = metadata(&mut object).remove("resourceVersion");
+            let mut written = create(state, write, object)?;
+            if let (true, Some(version)) = (write.options.dry_run, version) {
+                // Nobody has replaced the version that the client sent.
+                let mut shown = (*written.object.value).clone();
+                shown["metadata"]["resourceVersion"] = version;
+                written.object = Stored::unsaved(shown);
+            }
+            return Ok(written);
         }
         return Err(Status::not_found(kind.resource, write.name));
     };
@@ -180,20 +189,16 @@ pub(super) fn finish(
     track(state, write, Some(before), &mut new);
     let mut addresses = state.addresses;
     kind.prepare(&mut new, Some(before), write.subresource, &mut addresses);
-    if !write.options.dry_run {
-        state.addresses = addresses;
-    }
+    // Those of a dry run have been given out as well, for a moment.
+    state.addresses = addresses;
     if write.subresource != "status" {
         meta::next_generation(&mut new, before, kind);
     }
-    errors.extend(kind.validate_update(&new, before, write.subresource));
     // Metadata is looked at twice, by what all kinds share and by each kind, and both complain.
-    let twice: Vec<FieldError> = errors
-        .iter()
-        .filter(|e| e.field.starts_with("metadata."))
-        .cloned()
-        .collect();
-    errors.splice(0..0, twice);
+    let mut shared = errors.clone();
+    shared.extend(kind.validate_metadata_update(&new, before));
+    errors.extend(kind.validate_update(&new, before, write.subresource));
+    errors.splice(0..0, shared);
     kind.invalid(write.name, errors)?;
 
     let emptied = meta::is_terminating(before)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::errors::{Complaint, FieldError, cannot_be_handled, invalid};
+use super::errors::{Complaint, FieldError, cannot_be_handled, invalid, printed};
 use super::node::{Compiler, Node, Types, summarise};
 use super::structural::{self, Step, path};
 use super::table::{Column, columns_of};
@@ -323,8 +323,8 @@ impl CrdVersion {
             let (shown, kind) = match found {
                 Value::String(text) => (text.clone(), "string"),
                 Value::Bool(flag) => (flag.to_string(), "bool"),
-                Value::Array(_) => (found.to_string(), "[]interface {}"),
-                Value::Object(_) => (found.to_string(), "map[string]interface {}"),
+                Value::Array(_) => (printed(found), "[]interface {}"),
+                Value::Object(_) => (printed(found), "map[string]interface {}"),
                 Value::Number(number) if number.is_f64() => (found.to_string(), "float64"),
                 Value::Number(_) => (found.to_string(), "int64"),
                 Value::Null => ("<nil>".to_owned(), "<nil>"),

@@ -307,10 +307,14 @@ fn zero(node: &Node) -> Value {
 }
 
 fn go_type(node: &Node) -> String {
+    if matches!(node.go_name(), Some("Time" | "MicroTime")) {
+        return "string".to_owned();
+    }
     if let Some(go) = &node.go {
         return go.to_string();
     }
     match node.types {
+        Types::STRING if node.format == Some(Format::Byte) => "[]uint8".to_owned(),
         Types::ARRAY => format!("[]{}", node.item().map_or_else(String::new, go_type)),
         Types::OBJECT => match &node.additional {
             Additional::Schema(child) => format!("map[string]{}", go_type(child)),

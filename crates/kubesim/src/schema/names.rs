@@ -66,7 +66,7 @@ fn by_pattern(message: &str, pattern: &str, examples: &[&str]) -> String {
 }
 
 fn at_most(limit: usize) -> String {
-    format!("must be no more than {limit} bytes")
+    format!("must be no more than {limit} characters")
 }
 
 /// What keeps a text from being a DNS label.
@@ -395,6 +395,13 @@ fn finalizers(finalizers: Option<&Value>, field: &str, errors: &mut Vec<FieldErr
             "finalizer orphan and foregroundDeletion cannot be both set",
         ));
     }
+}
+
+/// What is looked at before any object is written again, whatever its kind; the kind looks at much of it once more.
+pub(crate) fn metadata_before_update(object: &Value, old: &Value, namespaced: bool) -> Vec<FieldError> {
+    let mut errors = metadata(object, namespaced, NameRule::PathSegment);
+    errors.extend(metadata_update(object, old));
+    errors
 }
 
 /// The metadata of an object that is written again.

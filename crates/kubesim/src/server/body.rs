@@ -211,13 +211,15 @@ pub(super) fn not_an_object(body: &Value) -> Option<String> {
 
 /// 400 to a body that cannot be decoded as an object of this kind.
 pub(super) fn undecodable(kind: &str, why: &str, body: &Bytes) -> Status {
-    let text = String::from_utf8_lossy(body);
-    let mut summary: String = text.chars().take(30).collect();
-    if summary.len() < text.len() {
+    let beginning = body.get(..30).unwrap_or(body);
+    let mut summary = match body.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(beginning).into_owned(),
+        // What does not look like an object may be binary.
+        Some(_) => beginning.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if beginning.len() < body.len() {
         summary.push_str(" ...");
-    }
-    if summary.is_empty() {
-        summary.push_str("<empty>");
     }
     let why = format!("couldn't get version/kind; json parse error: {why}");
     if kind == "DeleteOptions" {

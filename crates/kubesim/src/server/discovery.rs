@@ -41,7 +41,7 @@ pub(super) fn answer(kinds: &Kinds, path: &str, form: Result<Form, Status>) -> O
     let answer = match parts.as_slice() {
         ["healthz" | "readyz" | "livez", ..] => return Some(Answer::plain(200, "ok")),
         ["version"] => Answer::json(200, &version()),
-        ["openapi", "v3"] => Answer::json(200, &openapi(kinds)),
+        ["openapi", "v3"] => Answer::plain(200, &openapi(kinds).to_string()),
         ["openapi", "v3", ..] => Answer::json(200, &json!({"openapi": "3.0.0", "info": version_info(), "paths": {}})),
         ["openapi", "v2"] => Answer::json(
             200,
@@ -184,7 +184,9 @@ fn of_version<'a>(kinds: &'a Kinds, group: &'a str, version: &'a str) -> impl It
 
 /// The verbs of a resource; of custom ones in an order of their own, as the real one lists them.
 fn verbs(kind: &Kind) -> &'static [&'static str] {
-    if kind.is_custom() {
+    if kind.is("", "namespaces") {
+        &["create", "delete", "get", "list", "patch", "update", "watch"]
+    } else if kind.is_custom() {
         &[
             "delete",
             "deletecollection",
@@ -216,12 +218,12 @@ fn subresources(kind: &Kind) -> Vec<Sub> {
     let mut subs: Vec<Sub> = Vec::new();
     let changing = || vec!["get", "patch", "update"];
     if kind.is("", "pods") {
-        subs.push(("binding", "", "v1", "Binding".into(), vec!["create"]));
+        subs.push(("binding", "", "", "Binding".into(), vec!["create"]));
         subs.push(("eviction", "policy", "v1", "Eviction".into(), vec!["create"]));
-        subs.push(("log", "", "v1", "Pod".into(), vec!["get"]));
+        subs.push(("log", "", "", "Pod".into(), vec!["get"]));
     }
     if kind.is("", "namespaces") {
-        subs.push(("finalize", "", "v1", "Namespace".into(), vec!["update"]));
+        subs.push(("finalize", "", "", "Namespace".into(), vec!["update"]));
     }
     if kind.is("", "serviceaccounts") {
         subs.push((
@@ -237,6 +239,9 @@ fn subresources(kind: &Kind) -> Vec<Sub> {
     }
     if kind.status {
         subs.push(("status", "", "", kind.kind.clone(), changing()));
+    }
+    if kind.is_custom() {
+        subs.reverse();
     }
     subs
 }
@@ -277,20 +282,13 @@ fn resources(kinds: &Kinds, group: &str, version: &str) -> Answer {
     if list.is_empty() {
         return Answer::plain(404, "404 page not found\n");
     }
-    let group_version = if group.is_empty() {
-        version.to_owned()
-    } else {
-        format!("{group}/{version}")
-    };
-    Answer::json(
-        200,
-        &json!({
-            "kind": "APIResourceList",
-            "apiVersion": "v1",
-            "groupVersion": group_version,
-            "resources": list,
-        }),
-    )
+    let mut answer = json!({"kind": "APIResourceList", "groupVersion": version, "resources": list});
+    // The core group's list is older than that it has a version itself.
+    if !group.is_empty() {
+        answer["apiVersion"] = json!("v1");
+        answer["groupVersion"] = json!(format!("{group}/{version}"));
+    }
+    Answer::json(200, &answer)
 }
 
 /// Discovery in one document: of the core group or of all others.

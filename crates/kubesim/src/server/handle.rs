@@ -44,7 +44,8 @@ pub(super) struct Asks {
 /// An answer, or a watch that answers for long.
 pub(super) enum Outcome {
     Answer(Answer),
-    Watch(Box<Watch>),
+    /// With its warnings.
+    Watch(Box<Watch>, Vec<String>),
 }
 
 impl From<Answer> for Outcome {
@@ -147,11 +148,13 @@ impl Asks {
             answer.warnings = std::mem::take(&mut state.warned);
             answer.into()
         });
-        if let Outcome::Answer(answer) = &mut outcome
-            && kind.is("", "endpoints")
-        {
+        if kind.is("", "endpoints") {
+            let warnings = match &mut outcome {
+                Outcome::Answer(answer) => &mut answer.warnings,
+                Outcome::Watch(_, warnings) => warnings,
+            };
             let warning = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
-            answer.warnings.insert(0, warning.to_owned());
+            warnings.insert(0, warning.to_owned());
         }
         outcome
     }
@@ -206,7 +209,8 @@ impl Asks {
         match (self.method.as_str(), !self.path.name.is_empty()) {
             ("GET" | "HEAD", true) => at.get(state, stale).map(Into::into),
             ("GET" | "HEAD", false) => at.list_or_watch(state, stale),
-            ("POST", false) => at.create(state).map(Into::into),
+            // A custom resource is created wherever its POST goes.
+            ("POST", is_named) if !is_named || kind.is_custom() => at.create(state).map(Into::into),
             ("PUT", true) => at.update(state, "").map(Into::into),
             ("PATCH", true) => at.patch(state, "").map(Into::into),
             ("DELETE", true) => at.delete(state).map(Into::into),
@@ -313,7 +317,7 @@ impl At<'_> {
         let options = ListOptions::parse(&self.asks.query, self.kind, &path.version, "", watch)?;
         if watch {
             let watch = Watch::new(self.cluster, state, self.user, show, &path.namespace, options)?;
-            return Ok(Outcome::Watch(Box::new(watch)));
+            return Ok(Outcome::Watch(Box::new(watch), Vec::new()));
         }
         let page = read::list(state, self.kind, &path.namespace, &options, stale)?;
         let text = show.list(page.version, &page.items, &page.resume, page.remaining);
@@ -330,7 +334,11 @@ impl At<'_> {
         let show = self.show()?;
         let object = self.asks.object(&self.kind.kind)?;
         let options = self.options("CreateOptions", false)?;
-        let written = registry::create(state, &self.write("", &options), object)?;
+        let write = Write {
+            name: "",
+            ..self.write("", &options)
+        };
+        let written = registry::create(state, &write, object)?;
         Ok(self.written(&show, written))
     }
 
@@ -414,6 +422,7 @@ impl At<'_> {
             dry_run: options["dryRun"].as_array().is_some_and(|list| !list.is_empty()),
             ..WriteOptions::default()
         };
+        state.warned = self.deletion_warnings(&options);
         let mut answer = match registry::delete(state, &self.write("", &write_options), &options)? {
             Deleted::Status(status) => Answer::json(200, &status),
             Deleted::Object(object) => Answer::text(200, show.object(&object)),
@@ -443,9 +452,7 @@ impl At<'_> {
         registry::delete_collection(state, &self.write("", &write_options), &keys, &options)?;
         let text = show.list(page.version, &page.items, &page.resume, page.remaining);
         let mut answer = Answer::text(200, text);
-        if !page.items.is_empty() {
-            answer.warnings = self.deletion_warnings(&options);
-        }
+        answer.warnings = self.deletion_warnings(&options);
         Ok(answer)
     }
 

@@ -138,10 +138,11 @@ impl Service {
         }
         Ok(match outcome {
             handle::Outcome::Answer(answer) => whole(answer),
-            handle::Outcome::Watch(watch) => {
+            handle::Outcome::Watch(watch, warnings) => {
                 let mut response = Response::new(watch.body());
                 let json = header::HeaderValue::from_static("application/json");
                 response.headers_mut().insert(header::CONTENT_TYPE, json);
+                warn(response.headers_mut(), warnings);
                 response
             }
         })
@@ -159,13 +160,17 @@ fn whole(answer: Answer) -> Response<Body> {
         header::CONTENT_TYPE,
         header::HeaderValue::from_static(answer.content_type),
     );
-    for warning in answer.warnings {
+    warn(headers, answer.warnings);
+    response
+}
+
+fn warn(headers: &mut HeaderMap, warnings: Vec<String>) {
+    for warning in warnings {
         let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = header::HeaderValue::from_str(&format!("299 - \"{text}\"")) {
             headers.append(header::WARNING, value);
         }
     }
-    response
 }
 
 impl<B> tower::Service<Request<B>> for Service

@@ -216,10 +216,15 @@ impl Watch {
         let mut state = self.cluster.state();
         let table = state.store.table(self.show.kind.resource);
         if self.from < table.forgotten {
-            self.last = Some(gone(&format!(
-                "too old resource version: {} ({})",
-                self.from, table.forgotten
-            )));
+            self.last = Some(if self.show.kind.resource.plural == "events" {
+                // Events are not cached: their storage says it itself.
+                gone("The resourceVersion for the provided watch is too old.")
+            } else {
+                gone(&format!(
+                    "too old resource version: {} ({})",
+                    self.from, table.forgotten
+                ))
+            });
             return;
         }
         self.pending = table.since(self.from).cloned().collect();
