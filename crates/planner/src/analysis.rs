@@ -59,10 +59,13 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &mut PauseDecision, draft: &mu
     let recorded = &s.before.canary;
     let step_run = find(s, recorded.current_step_analysis_run_status.as_ref()).filter(|run| is_of_this_step(s, run));
     let background_run = find(s, recorded.current_background_analysis_run_status.as_ref());
+    // A deadline on the newest revision is that of an older release, or of an abort whose status was not written yet: then
+    // the run that caused it is named, and its verdict is due once more.
+    let is_from_before = s.before.aborted_at.is_none() && step_run.is_none() && background_run.is_none();
     let over = pause.is_aborted(s.before)
         || s.before.promote_full
         || s.before.stable_rs.is_empty()
-        || (s.new.is_some_and(|rs| Situation::deadline_of(rs).is_some()) && s.before.aborted_at.is_none())
+        || (s.new.is_some_and(|rs| Situation::deadline_of(rs).is_some()) && is_from_before)
         || s.is_rollback_within_window();
     let mut runs = Runs::default();
     let mut kept: Vec<String> = Vec::new();

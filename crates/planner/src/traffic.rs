@@ -259,7 +259,11 @@ pub(crate) fn pods_in_use(s: &Situation<'_>, draft: &Draft) -> i32 {
     }
     let max = s.canary.max_weight();
     let routes = s.world.routes.iter().filter_map(|(route, view)| {
-        let given = view.as_ref().ok()?.weights.iter().map(|(canary, _)| *canary).max();
+        let given = match view {
+            Ok(view) => view.weights.iter().map(|(canary, _)| *canary).max(),
+            // A route that cannot be read may come back as it was.
+            Err(_) => s.before.canary.weights.as_ref().map(|w| w.canary.weight),
+        };
         draft.weight_of(route).or(given)
     });
     let weight = routes.max().unwrap_or(0);

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
-use serin_api::{DESIRED_REPLICAS_ANNOTATION, HASH_LABEL, STEP_INDEX_LABEL, analysis::Phase, hash};
+use serin_api::{
+    DESIRED_REPLICAS_ANNOTATION, HASH_LABEL, SCALE_DOWN_DEADLINE_ANNOTATION, STEP_INDEX_LABEL, analysis::Phase, hash,
+};
 use serin_model::{AnalysisRunView, Plan, ServiceView, TemplateView, World, Write};
 use serin_planner::plan;
 use support::{OLD, add_replica_set, canary, new_hash, new_status, now, replica_set, sizes, status, weight};
@@ -51,6 +53,18 @@ fn switches(plan: &Plan) -> Vec<String> {
         _ => None,
     });
     switched.collect()
+}
+
+/// The template `watch`.
+fn know_template(world: &mut World) {
+    let metric = json!({ "name": "m", "interval": "1s", "count": 3, "provider": { "prometheus": { "query": "up" } } });
+    world.templates.insert(
+        serde_json::from_value(json!({ "templateName": "watch" })).unwrap(),
+        TemplateView {
+            spec: serde_json::from_value(json!({ "metrics": [metric] })).unwrap(),
+            annotations: BTreeMap::new(),
+        },
+    );
 }
 
 fn run(name: &str, step: Option<usize>, phase: Phase) -> AnalysisRunView {
@@ -162,14 +176,7 @@ fn stable_comes_back_after_an_abort_whatever_scale_the_canary_was_to_keep() {
 fn the_analysis_of_a_step_that_a_person_skipped_says_nothing_of_the_next_one() {
     let analysis = json!({ "analysis": { "templates": [{ "templateName": "watch" }] } });
     let mut world = at_first_step(&json!([analysis, analysis, { "pause": {} }]));
-    let metric = json!({ "name": "m", "provider": { "prometheus": { "query": "up" } } });
-    world.templates.insert(
-        serde_json::from_value(json!({ "templateName": "watch" })).unwrap(),
-        TemplateView {
-            spec: serde_json::from_value(json!({ "metrics": [metric] })).unwrap(),
-            annotations: BTreeMap::new(),
-        },
-    );
+    know_template(&mut world);
     world.analysis_runs.push(run("of-step-0", Some(0), Phase::Successful));
     let named = json!({ "currentStepAnalysisRunStatus": { "name": "of-step-0", "status": "Running" } });
     status(&mut world, &json!({ "currentStepIndex": 0, "canary": named }));
@@ -207,4 +214,36 @@ fn a_change_of_size_ends_no_pause_for_an_inconclusive_analysis() {
         new,
         "without it the release is complete"
     );
+}
+
+/// A World whose background analysis runs, with this run.
+fn watched(phase: Phase) -> World {
+    let mut world = canary();
+    let strategy = world.rollout.spec.strategy.canary.as_mut().unwrap();
+    strategy.analysis = Some(serde_json::from_value(json!({ "templates": [{ "templateName": "watch" }] })).unwrap());
+    know_template(&mut world);
+    world.analysis_runs.push(run("watching", None, phase));
+    let named = json!({ "currentBackgroundAnalysisRunStatus": { "name": "watching", "status": "Running" } });
+    status(&mut world, &json!({ "canary": named }));
+    world
+}
+
+#[test]
+fn a_verdict_whose_abort_was_begun_and_never_written_down_aborts_all_the_same() {
+    // The canary's deadline was stamped, the process was killed before the status said "aborted".
+    let mut world = watched(Phase::Failed);
+    let new = new_hash(&world);
+    let deadline = (now() + TimeDelta::seconds(30)).to_rfc3339();
+    let annotations = &mut replica_set(&mut world, &new).annotations;
+    annotations.insert(SCALE_DOWN_DEADLINE_ANNOTATION.to_owned(), deadline);
+    assert_eq!(new_status(&plan(&world, now()))["abort"], true);
+}
+
+#[test]
+fn pods_whose_route_cannot_be_read_stay() {
+    let mut world = at_first_step(&json!([{ "pause": {} }, { "setWeight": 20 }]));
+    for route in world.routes.values_mut() {
+        *route = Err("HTTPRoute shop/demo does not exist".to_owned());
+    }
+    assert_eq!(sizes(&plan(&world, now())), BTreeMap::new());
 }

@@ -1,7 +1,7 @@
 //! What goes wrong.
 
 use crate::{
-    crash_points::POSSIBLE,
+    crash_points::{LATE, POSSIBLE},
     generate::{BEGIN, Target},
     scenario::{Fault, FaultKind, Foreign, Metrics, Moment, Requests, Scenario},
     seed::Stream,
@@ -31,25 +31,46 @@ pub(super) fn faults(seed: u64, scenario: &Scenario, length: u64, target: &Targe
         // One seed in ten knows no faults at all.
         return out;
     }
-    out.extend(target.faults.iter().map(|name| {
-        Fault {
-            at: scenario
-                .actions
-                .first()
-                .map_or(0, |action| action.at.saturating_sub(1_000)),
-            during: Some(target.step.to_owned()),
-            app: 0,
-            kind: of_name(&mut draw, scenario, name),
+    let from = scenario
+        .actions
+        .first()
+        .map_or(0, |action| action.at.saturating_sub(1_000));
+    let during = |kind: FaultKind| Fault {
+        at: from,
+        during: Some(target.step.to_owned()),
+        app: 0,
+        kind,
+    };
+    for name in target.faults {
+        let kind = meant(of_name(&mut draw, scenario, name));
+        if let FaultKind::Stale { on, .. } = &kind {
+            // Lists come after a restart or a lost watch.
+            out.push(during(FaultKind::WatchGone {
+                resource: on.resource.clone(),
+                times: 1,
+            }));
         }
-    }));
+        out.push(during(kind));
+    }
+    if ["setCanaryScale", "no steps", "last step done"].contains(&target.step) {
+        // Steps that are over with the last pod: so slow that something can happen meanwhile.
+        out.push(during(FaultKind::SlowPods { by: 10_000, ms: 15_000 }));
+    }
     let mut draw = Stream::new(seed, "crash points");
-    for _ in 0..*draw.weighted(&[(35, 0), (40, 1), (25, 2)]) {
+    let times = *draw.weighted(&[(35, 0), (40, 1), (25, 2)]);
+    for number in 0..=times {
+        let alone = number == times;
         let chosen = POSSIBLE.iter().filter(|(chance, _)| draw.percent(*chance));
         let points = chosen.map(|(_, (last, next))| ((*last).to_owned(), (*next).to_owned()));
-        let points = points.collect();
+        let points = if alone {
+            let (last, next) = draw.weighted(LATE);
+            vec![((*last).to_owned(), (*next).to_owned())]
+        } else {
+            points.collect()
+        };
         out.push(Fault {
             // Armed from the beginning of some action on: it waits for its moment.
-            at: if scenario.actions.is_empty() || draw.percent(30) {
+            at: if alone || scenario.actions.is_empty() || draw.percent(30) {
                 0
             } else {
                 draw.pick(&scenario.actions).at
@@ -228,6 +249,16 @@ fn of_name(draw: &mut Stream, scenario: &Scenario, name: &str) -> FaultKind {
             ms: *draw.pick(&[500, 4_000, 15_000]),
         },
     }
+}
+
+/// A fault that is to strike at a step takes requests that there surely are.
+fn meant(mut kind: FaultKind) -> FaultKind {
+    if let FaultKind::Answer { on, .. } | FaultKind::Disconnect { on, .. } | FaultKind::Slow { on, .. } = &mut kind
+        && on.verb != "write"
+    {
+        *on = requests("any", "", "", u64::from(on.times));
+    }
+    kind
 }
 
 fn requests(verb: &str, resource: &str, subresource: &str, times: u64) -> Requests {

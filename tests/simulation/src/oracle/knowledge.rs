@@ -103,9 +103,15 @@ impl<'h> Knowledge<'h> {
     /// The latest time that the clock of this process can have shown when it decided on a write that came in at `at`: a
     /// clock that is set back while the write is on its way has shown more.
     pub(crate) fn clock(&self, user: &str, at: Duration) -> DateTime<Utc> {
+        let [before, now] = self.clocks(user, at);
+        before.max(now)
+    }
+
+    /// What that clock says as it went when the write was sent, and as it goes now.
+    pub(crate) fn clocks(&self, user: &str, at: Duration) -> [DateTime<Utc>; 2] {
         let sent = at.saturating_sub(self.lag(at));
         let before = clock(self.history, user, sent) + TimeDelta::from_std(at - sent).unwrap_or_default();
-        before.max(clock(self.history, user, at))
+        [before, clock(self.history, user, at)]
     }
 }
 

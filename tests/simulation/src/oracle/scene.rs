@@ -46,6 +46,11 @@ impl<'s, 'h> Scene<'s, 'h> {
         self.knowledge.clock(&self.change.user, self.change.at)
     }
 
+    /// The same, before and after it was set just now.
+    pub(crate) fn clocks(&self) -> [DateTime<Utc>; 2] {
+        self.knowledge.clocks(&self.change.user, self.change.at)
+    }
+
     /// Versions of an object that the writer could have taken for the present one.
     pub(crate) fn views(&self, kind: Kind, namespace: &str, name: &str) -> Vec<Option<&'h Value>> {
         self.picture.views(kind, namespace, name, self.since, &self.change.user)

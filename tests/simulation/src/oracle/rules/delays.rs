@@ -1,6 +1,6 @@
 //! How long a ReplicaSet is kept when it is needed no more.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     capacity::{Resize, Verdict},
@@ -92,8 +92,9 @@ pub(crate) fn stamped(scene: &Scene<'_, '_>, views: &[Rollout<'_>], report: &mut
         } else {
             r.scale_down_delay()
         };
-        let expected = scene.clock() + TimeDelta::seconds(delay);
-        (after - expected).abs() <= GRAIN + TimeDelta::seconds(1)
+        let is_near =
+            |clock: DateTime<Utc>| (after - clock - TimeDelta::seconds(delay)).abs() <= GRAIN + TimeDelta::seconds(1);
+        scene.clocks().into_iter().any(is_near)
     };
     // A write that is late was stamped when it was sent.
     let is_prompt = scene.knowledge.lag(scene.change.at) <= std::time::Duration::from_secs(1);
