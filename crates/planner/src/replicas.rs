@@ -139,6 +139,10 @@ pub(crate) fn approximate(replicas: i32, weight: i32, max_weight: i32, surge: i3
             options.push((floor, r + 1));
         }
     }
+    if options.is_empty() {
+        // Only a tie between all pods and all but one comes here. Upstream takes no canary pod at all and passes the step.
+        options.push((floor, r));
+    }
     // |canary·M/total − W| compared without fractions: cross-multiplied by the totals.
     let distance = |(canary, total): (i64, i64)| ((canary * m - w * total).abs(), total);
     let closer = |a: (i64, i64), b: (i64, i64)| {
@@ -220,6 +224,15 @@ mod tests {
     fn an_unavailable_canary_does_not_keep_stable_from_coming_back() {
         // Weight back to 0, the two canary pods never became available: they go although only 2 of 4 are available.
         assert_eq!(case(4, 0, (2, 0), (2, 2), 1, 1), (1, 3));
+    }
+
+    #[test]
+    fn a_weight_between_all_pods_and_all_but_one_leaves_one_stable_pod() {
+        assert_eq!(
+            [(10, 95), (2, 75)].map(|(r, w)| approximate(r, w, 100, 0)),
+            [(9, 1), (1, 1)]
+        );
+        assert_eq!(approximate(10, 94, 100, 0), (9, 1));
     }
 
     #[test]

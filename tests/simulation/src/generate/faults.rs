@@ -41,7 +41,7 @@ pub(super) fn faults(seed: u64, scenario: &Scenario, length: u64, target: &Targe
         app: 0,
         kind,
     };
-    for name in target.faults {
+    for name in &target.faults {
         let kind = meant(of_name(&mut draw, scenario, name));
         if let FaultKind::Stale { on, .. } = &kind {
             // Lists come after a restart or a lost watch.

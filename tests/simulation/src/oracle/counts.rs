@@ -167,7 +167,8 @@ pub(crate) fn pair(replicas: i64, weight: i64, whole: i64, surge: i64) -> (i64, 
             best = Some(option);
         }
     }
-    best.map_or((0, replicas), |(canary, total)| (canary, total - canary))
+    // Half-way between all pods and all but one nothing is left to choose: one stable pod stays.
+    best.map_or((replicas - 1, 1), |(canary, total)| (canary, total - canary))
 }
 
 #[cfg(test)]
@@ -183,6 +184,7 @@ mod tests {
             (1, 95, 1, (1, 1)),
             (5, 20, 2, (1, 4)),
             (5, 60, 2, (3, 2)),
+            (10, 95, 0, (9, 1)),
             (10, 5, 1, (1, 10)),
             (10, 0, 3, (0, 10)),
             (10, 100, 3, (10, 0)),
