@@ -34,6 +34,9 @@ pub struct Options {
     pub record: bool,
     /// Whether `managedFields` are kept of every object. Else only of those that were ever applied by server-side apply.
     pub managed_fields: bool,
+    /// Nothing but the API server: deleted namespaces wait for a controller to finish them, new nodes have the taint that one
+    /// takes away. Else both is as if such controllers had been there already.
+    pub bare: bool,
 }
 
 impl Default for Options {
@@ -45,6 +48,7 @@ impl Default for Options {
             history: 1000,
             record: true,
             managed_fields: false,
+            bare: false,
         }
     }
 }
@@ -96,6 +100,7 @@ pub(crate) struct State {
     /// How many addresses of Services were given out.
     pub addresses: u32,
     pub managed_fields: bool,
+    pub bare: bool,
     /// Warnings of the write under way: a refusal has them too.
     pub warned: Vec<String>,
 }
@@ -129,7 +134,7 @@ impl Cluster {
         let started = store.started;
         let mut kinds = Kinds::default();
         kinds.add_builtin();
-        let (start, managed_fields) = (options.start, options.managed_fields);
+        let (start, managed_fields, bare) = (options.start, options.managed_fields, options.bare);
         let cluster = Self {
             inner: Arc::new(Inner {
                 options,
@@ -142,6 +147,7 @@ impl Cluster {
                     intercept: None,
                     addresses: 0,
                     managed_fields,
+                    bare,
                     warned: Vec::new(),
                 }),
                 cuts: Signal::default(),

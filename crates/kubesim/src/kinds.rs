@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     Crd, Resource, Status,
@@ -302,10 +302,6 @@ impl Kind {
             && let Some(map) = object.as_object_mut()
         {
             map.remove("status");
-        }
-        if self.is("", "namespaces") {
-            object["spec"]["finalizers"] = json!(["kubernetes"]);
-            object["status"]["phase"] = json!("Active");
         }
     }
 

@@ -90,6 +90,7 @@ impl Simulated {
             let cluster = Cluster::new(serin_kubesim::Options {
                 record: false,
                 managed_fields: true,
+                bare: true,
                 ..serin_kubesim::Options::default()
             });
             for crd in &self.definitions {

@@ -57,7 +57,7 @@ pub fn case(seed: u64, number: u64) -> Case {
     let length = 5 + draw.below(21);
     let mut steps: Vec<Step> = Vec::with_capacity(length + 2);
     let first = some[0];
-    steps.push(create(&mut draw, first, "a"));
+    steps.push(named_by_its_place(create(&mut draw, first, "a"), 0));
     let mut watches = 0;
     while steps.len() < length {
         let kind = *draw.one(&some);
@@ -78,12 +78,24 @@ pub fn case(seed: u64, number: u64) -> Case {
             }
             _ => junk(&mut draw, kind, name),
         };
-        steps.push(step);
+        steps.push(named_by_its_place(step, steps.len()));
     }
     Case {
         name: format!("random/{seed}-{number}"),
         steps,
     }
+}
+
+/// Two generated names with one prefix would be in any order in lists.
+fn named_by_its_place(mut step: Step, place: usize) -> Step {
+    if let Some(prefix) = step
+        .body
+        .as_mut()
+        .and_then(|body| body.pointer_mut("/metadata/generateName"))
+    {
+        *prefix = json!(format!("made-{place:02}-"));
+    }
+    step
 }
 
 fn version(kind: &Kind, name: &str) -> String {

@@ -220,6 +220,13 @@ pub(super) fn columns(plural: &str, group: &str) -> Vec<Column> {
                 subjects(object, "ServiceAccount")
             }),
         ],
+        "scales" => &[
+            ("Desired", "integer", 0, |object, _| {
+                number(&object["spec"], "replicas").unwrap_or(0).into()
+            }),
+            ("Available", "integer", 0, |object, _| count(object, "replicas")),
+            ("Age", "string", 0, |object, now| age(object, now).into()),
+        ],
         _ => &[("Created At", "date", 0, |object, _| {
             text(&object["metadata"], "creationTimestamp").into()
         })],

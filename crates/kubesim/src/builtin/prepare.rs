@@ -9,7 +9,11 @@ pub(super) fn prepare(plural: &str, object: &mut Value, old: Option<&Value>, sub
         return;
     }
     match (plural, old) {
-        ("pods", None) => pod(object),
+        ("pods", None) => {
+            pod(object);
+            patience(object);
+        }
+        ("pods", Some(_)) => patience(object),
         ("jobs", None) => job(object),
         ("services", old) => service(object, old, addresses),
         ("namespaces", None) => namespace(object),
@@ -40,6 +44,15 @@ fn pod(object: &mut Value) {
         }
     }
     object["status"] = json!({"phase": "Pending", "qosClass": class});
+}
+
+/// A negative grace period is a second.
+fn patience(object: &mut Value) {
+    if let Some(seconds) = object.pointer_mut("/spec/terminationGracePeriodSeconds")
+        && seconds.as_i64().is_some_and(|seconds| seconds < 0)
+    {
+        *seconds = json!(1);
+    }
 }
 
 /// The account, and its token in a volume.
@@ -163,6 +176,8 @@ fn job(object: &mut Value) {
 fn namespace(object: &mut Value) {
     let name = object["metadata"]["name"].clone();
     object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
+    object["spec"]["finalizers"] = json!(["kubernetes"]);
+    object["status"]["phase"] = json!("Active");
 }
 
 /// Gives a Service its addresses and node ports; a changed one keeps what it has and does not name.
@@ -189,6 +204,7 @@ fn service(object: &mut Value, old: Option<&Value>, addresses: &mut u32) {
         .and_then(|old| old.get("spec"))
         .filter(|spec| spec["type"] != "ExternalName");
     if let Some(before) = before {
+        let given = spec.get("clusterIP").cloned();
         for field in ["clusterIP", "clusterIPs"] {
             if !spec.contains_key(field)
                 && let Some(value) = before.get(field)
@@ -196,7 +212,15 @@ fn service(object: &mut Value, old: Option<&Value>, addresses: &mut u32) {
                 spec.insert(field.to_owned(), value.clone());
             }
         }
+        // The older field speaks for the newer one where only it was changed.
+        if let Some(given) = given.filter(|given| Some(given) != before.get("clusterIP"))
+            && spec.get("clusterIPs") == before.get("clusterIPs")
+        {
+            spec.insert("clusterIPs".to_owned(), json!([given]));
+        }
     }
+    // One that was made through its status never gets an address.
+    let without_address = before.is_some_and(|before| text(before, "/type") == kind) && !spec.contains_key("clusterIP");
     let first = spec
         .get("clusterIPs")
         .and_then(|list| list.get(0))
@@ -205,6 +229,7 @@ fn service(object: &mut Value, old: Option<&Value>, addresses: &mut u32) {
         .to_owned();
     let address = match spec.get("clusterIP").and_then(Value::as_str).unwrap_or_default() {
         "" if !first.is_empty() => first,
+        "" if without_address => String::new(),
         "" => {
             *addresses += 1;
             // The first ones of the range are the API server's and the name service's.
@@ -214,9 +239,11 @@ fn service(object: &mut Value, old: Option<&Value>, addresses: &mut u32) {
         given => given.to_owned(),
     };
     let headless = address == "None";
-    spec.insert("clusterIP".to_owned(), json!(address));
-    if !spec.contains_key("clusterIPs") {
-        spec.insert("clusterIPs".to_owned(), json!([address]));
+    if !without_address {
+        spec.insert("clusterIP".to_owned(), json!(address));
+        if !spec.contains_key("clusterIPs") {
+            spec.insert("clusterIPs".to_owned(), json!([address]));
+        }
     }
     for (field, value) in [
         ("ipFamilies", json!(["IPv4"])),

@@ -144,7 +144,11 @@ pub(super) fn service_update(object: &Value, old: &Value, errors: &mut Vec<Field
     }
     let (has, had) = (list(new, "clusterIPs"), list(before, "clusterIPs"));
     for (index, address) in had.iter().enumerate() {
-        if has.get(index).is_some_and(|now| now != address) {
+        let is_address = |now: &Value| {
+            now.as_str()
+                .is_some_and(|now| now.parse::<IpAddr>().is_ok() || now == "None")
+        };
+        if has.get(index).is_some_and(|now| now != address && is_address(now)) {
             errors.push(FieldError::invalid(
                 format!("spec.clusterIPs[{index}]"),
                 new["clusterIPs"].clone(),

@@ -76,6 +76,25 @@ pub(super) fn created(state: &mut State, write: &Write<'_>, name: &str) {
         .map(|v| text(v, "/name"))
         .collect();
     object["status"]["storedVersions"] = json!(stored);
+    put_status(state, write, name, object);
+}
+
+/// Writes a definition's status as the server's own controllers do.
+fn put_status(state: &mut State, write: &Write<'_>, name: &str, mut object: Value) {
+    let Some(before) = state.store.table(resource()).get("", name).cloned() else {
+        return;
+    };
+    let options = WriteOptions {
+        manager: SERVER.to_owned(),
+        ..WriteOptions::default()
+    };
+    let own = Write {
+        user: SERVER,
+        subresource: "status",
+        options: &options,
+        ..write.clone()
+    };
+    super::track(state, &own, Some(&before.value), &mut object);
     state.store.put(SERVER, resource(), "", name, Some(object));
 }
 
@@ -92,6 +111,11 @@ pub(super) fn updated(state: &mut State, write: &Write<'_>) {
     }
     if let Ok(crd) = Crd::parse(&stored.value) {
         serve(state, &crd);
+    }
+    if stored.value["spec"]["names"] != stored.value["status"]["acceptedNames"] {
+        let mut object = (*stored.value).clone();
+        object["status"]["acceptedNames"] = object["spec"]["names"].clone();
+        put_status(state, write, write.name, object);
     }
 }
 

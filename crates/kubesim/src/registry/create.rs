@@ -63,6 +63,9 @@ pub(crate) fn create(state: &mut State, write: &Write<'_>, mut object: Value) ->
     kind.prepare(&mut object, None, write.subresource, &mut addresses);
     // Those of a dry run have been given out as well, for a moment.
     state.addresses = addresses;
+    if state.bare && kind.is("", "nodes") {
+        taint(&mut object);
+    }
     kind.invalid(&name, kind.validate_create(&object))?;
     crds::check(write, &object)?;
     if object["metadata"]
@@ -121,4 +124,17 @@ fn generate(state: &mut State, write: &Write<'_>, prefix: &str) -> String {
         }
     }
     name
+}
+
+/// A new node takes no pods until a controller has seen it ready.
+fn taint(node: &mut Value) {
+    const KEY: &str = "node.kubernetes.io/not-ready";
+    if !node["spec"]["taints"].is_array() {
+        node["spec"]["taints"] = json!([]);
+    }
+    if let Some(taints) = node["spec"]["taints"].as_array_mut()
+        && taints.iter().all(|taint| taint["key"] != KEY)
+    {
+        taints.push(json!({"key": KEY, "effect": "NoSchedule"}));
+    }
 }

@@ -73,6 +73,9 @@ pub(super) fn delete(state: &mut State, write: &Write<'_>, old: &Arc<Stored>) ->
         return Stored::unsaved(object);
     }
     let marked = state.store.put(write.user, resource(), "", write.name, Some(object));
+    if state.bare {
+        return marked;
+    }
     let options = WriteOptions::default();
     for content in state.store.resources() {
         let Some(kind) = state.kinds.get(content).filter(|k| k.namespaced) else {
@@ -110,11 +113,16 @@ pub(crate) fn finalize(state: &mut State, write: &Write<'_>, object: &Value) -> 
     };
     let mut new = (*old.value).clone();
     match object["spec"].get("finalizers") {
-        Some(finalizers) => new["spec"]["finalizers"] = finalizers.clone(),
-        None => new["spec"] = json!({}),
+        Some(Value::Array(finalizers)) if !finalizers.is_empty() => new["spec"]["finalizers"] = json!(finalizers),
+        _ => new["spec"] = json!({}),
     }
     if new == *old.value {
         return Ok(old);
+    }
+    let finished = meta::is_terminating(&new) && new["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty);
+    if state.bare && finished {
+        state.store.put(write.user, resource(), "", write.name, None);
+        return Ok(Stored::unsaved(new));
     }
     let stored = state.store.put(write.user, resource(), "", write.name, Some(new));
     emptied(state, write.name);
@@ -123,7 +131,7 @@ pub(crate) fn finalize(state: &mut State, write: &Write<'_>, object: &Value) -> 
 
 /// Lets a terminating namespace go once nothing is left in it. To be called after every removal.
 pub(super) fn emptied(state: &mut State, namespace: &str) {
-    if namespace.is_empty() {
+    if namespace.is_empty() || state.bare {
         return;
     }
     let Some(stored) = state.store.peek(resource()).and_then(|table| table.get("", namespace)) else {

@@ -210,6 +210,13 @@ fn apply(
         options: &options,
         ..write.clone()
     };
+    let own_type = given == kind.kind && version == api_version;
+    if let Err(refused) = kind.decode(&mut object.clone(), write.version)
+        && own_type
+        && !kind.is_custom()
+    {
+        return Err(unconvertible(&write, &object, &refused.message));
+    }
     let Some(old) = old else {
         update::check_name(&object, write.name)?;
         return super::create(state, &write, object);
@@ -221,4 +228,36 @@ fn apply(
     update::check_name(&object, write.name)?;
     check_version(kind, write.name, &old, &object)?;
     update::finish(state, &write, &old, object, warnings)
+}
+
+/// 500, as the real server has it: what was applied cannot be read as the kind.
+fn unconvertible(write: &Write<'_>, object: &Value, message: &str) -> Status {
+    let (kind, group) = (&write.kind, write.kind.resource.group);
+    let why = message
+        .split_once(&format!("cannot be handled as a {}: ", kind.kind))
+        .map_or(message, |(_, why)| why);
+    let what = format!(
+        "{}, Kind={}",
+        if group.is_empty() {
+            format!("/{}", write.version)
+        } else {
+            kind.api_version(write.version)
+        },
+        kind.kind
+    );
+    let decoder = if why.starts_with("illegal base64") {
+        "error decoding from json: "
+    } else {
+        ""
+    };
+    Status::new(
+        500,
+        "",
+        format!(
+            "failed to convert new object ({}/{}; {what}) to proper version: unable to convert unstructured object to {what}: \
+             {decoder}{why}",
+            text(object, "/metadata/namespace"),
+            text(object, "/metadata/name"),
+        ),
+    )
 }

@@ -51,24 +51,32 @@ pub(crate) fn bind(state: &mut State, write: &Write<'_>, binding: &Value) -> Res
             new["metadata"][map][key] = value.clone();
         }
     }
-    if !new["status"]["conditions"].is_array() {
-        new["status"]["conditions"] = json!([]);
-    }
-    if let Some(conditions) = new["status"]["conditions"].as_array_mut() {
-        conditions.retain(|c| c["type"] != "PodScheduled");
-        conditions.push(json!({
+    set_condition(
+        &mut new,
+        json!({
             "type": "PodScheduled",
             "status": "True",
             "lastProbeTime": null,
             "lastTransitionTime": meta::time(write.now),
-        }));
-    }
+        }),
+    );
     if !write.options.dry_run {
         state
             .store
             .put(write.user, write.kind.resource, write.namespace, write.name, Some(new));
     }
     Ok(success(201))
+}
+
+/// Sets a condition of the status, in place of the one of its type.
+fn set_condition(object: &mut Value, condition: Value) {
+    if !object["status"]["conditions"].is_array() {
+        object["status"]["conditions"] = json!([]);
+    }
+    if let Some(conditions) = object["status"]["conditions"].as_array_mut() {
+        conditions.retain(|c| c["type"] != condition["type"]);
+        conditions.push(condition);
+    }
 }
 
 /// `pods/eviction`: deletes a Pod unless a disruption budget forbids it.
@@ -109,6 +117,23 @@ pub(crate) fn evict(state: &mut State, write: &Write<'_>, eviction: &Value) -> R
             new["status"]["disruptedPods"][write.name] = meta::time(write.now);
             state.store.put(write.user, budgets, write.namespace, name, Some(new));
         }
+    }
+    if !write.options.dry_run && !meta::is_terminating(&old.value) {
+        let mut new = (*old.value).clone();
+        set_condition(
+            &mut new,
+            json!({
+                "type": "DisruptionTarget",
+                "status": "True",
+                "reason": "EvictionByEvictionAPI",
+                "message": "Eviction API: evicting",
+                "lastProbeTime": null,
+                "lastTransitionTime": meta::time(write.now),
+            }),
+        );
+        state
+            .store
+            .put(write.user, write.kind.resource, write.namespace, write.name, Some(new));
     }
     let options = eviction.get("deleteOptions").cloned().unwrap_or_default();
     match removal::delete(state, write, &options)? {

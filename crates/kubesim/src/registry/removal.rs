@@ -77,7 +77,18 @@ pub(crate) fn delete(state: &mut State, write: &Write<'_>, options: &Value) -> R
                 .put(write.user, kind.resource, write.namespace, write.name, Some(object))
         }));
     }
-    let last = if dry_run { old } else { remove(state, write, None) };
+    // A pod that goes at once is shown as it was in its last moment.
+    let at_once = grace.is_some_and(|seconds| seconds == 0) && !options["gracePeriodSeconds"].is_null();
+    let last = match (dry_run, at_once) {
+        (true, false) => old,
+        (true, true) => Stored::unsaved(object),
+        (false, false) => remove(state, write, None),
+        (false, true) => {
+            let version = remove(state, write, None).version;
+            object["metadata"]["resourceVersion"] = json!(version.to_string());
+            Stored::unsaved(object)
+        }
+    };
     if kind.returns_deleted {
         return Ok(Deleted::Object(last));
     }
@@ -171,6 +182,10 @@ fn check_preconditions(kind: &Kind, old: &Stored, name: &str, options: &Value) -
         Err(Status::conflict(resource, name, &why))
     };
     let uid = text(&old.value, "/metadata/uid");
+    if let Some(wanted) = given("uid").filter(|w| *w != uid && kind.is("", "namespaces")) {
+        let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}");
+        return Err(Status::conflict(kind.resource, name, &why));
+    }
     if let Some(wanted) = given("uid").filter(|w| *w != uid) {
         return conflict(format!(
             "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been \

@@ -40,7 +40,8 @@ pub(crate) fn update(state: &mut State, write: &Write<'_>, mut object: Value) ->
                 return Err(another_uid(write, uid, ""));
             }
             let version = metadata(&mut object).remove("resourceVersion");
-            let mut written = create(state, write, object)?;
+            let mut written = create(state, write, object).inspect_err(|_| state.warned.clone_from(&warnings))?;
+            written.warnings.splice(0..0, warnings);
             if let (true, Some(version)) = (write.options.dry_run, version) {
                 // Nobody has replaced the version that the client sent.
                 let mut shown = (*written.object.value).clone();

@@ -144,9 +144,6 @@ impl Run {
     }
 
     fn time(&mut self, text: &mut String, micro: bool) {
-        if text.is_empty() {
-            return;
-        }
         let layout = if micro {
             "2006-01-02T15:04:05.000000Z07:00"
         } else {

@@ -41,16 +41,6 @@ pub struct Column {
     path: Option<JsonPath>,
 }
 
-/// What the API server says of the first column.
-const NAME: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may \
-                    allow a client to request the generation of an appropriate name automatically. Name is primarily \
-                    intended for creation idempotence and configuration definition. Cannot be updated. More info: \
-                    https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
-const AGE: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not \
-                   guaranteed to be set in happens-before order across separate operations. Clients may not set this value. \
-                   It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. \
-                   More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
-
 impl Column {
     /// The column with the object's name.
     #[must_use]
@@ -59,16 +49,13 @@ impl Column {
             object.pointer("/metadata/name").cloned().unwrap_or(Value::Null)
         });
         column.format = "name".to_owned();
-        column.description = NAME.to_owned();
         column
     }
 
     /// The column with the object's age.
     #[must_use]
     pub fn age_column() -> Self {
-        let mut column = Self::made("Age", "string", 0, |object, now| Value::from(age(object, now)));
-        column.description = AGE.to_owned();
-        column
+        Self::made("Age", "string", 0, |object, now| Value::from(age(object, now)))
     }
 
     /// A column whose cells are worked out.
@@ -78,7 +65,7 @@ impl Column {
             name: name.to_owned(),
             kind: kind.to_owned(),
             format: String::new(),
-            description: String::new(),
+            description: format!("What is shown as {name}."),
             priority,
             cell: Cell::Made(cell),
             path: None,

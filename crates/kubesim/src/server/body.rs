@@ -66,7 +66,13 @@ impl Format {
             }),
             Err(error) if matches!(self, Self::Yaml | Self::Apply) => {
                 let text = std::str::from_utf8(body).map_err(|e| e.to_string())?;
-                let value = serde_saphyr::from_str(text).map_err(|_| in_gos_words(&error, body))?;
+                let value = serde_saphyr::from_str(text).map_err(|_| {
+                    if text.trim_start().starts_with(['{', '[']) {
+                        return in_gos_words(&error, body);
+                    }
+                    let last = text.trim_end().lines().count();
+                    format!("error converting YAML to JSON: yaml: line {last}: did not find expected node content")
+                })?;
                 Ok(Decoded {
                     value,
                     duplicates: Vec::new(),

@@ -158,8 +158,15 @@ impl Show {
             Form::Partial => partial(scale).to_string(),
             Form::Table(include) => {
                 let metadata = json!({"resourceVersion": scale["metadata"]["resourceVersion"]});
-                let columns = builtin::scale().columns();
-                schema::table(columns, [scale], self.now, include, metadata).to_string()
+                let mut columns = builtin::scale().columns().to_vec();
+                for column in &mut columns {
+                    match (column.name.as_str(), self.kind.is_custom()) {
+                        ("Name", false) => column.format.clear(),
+                        ("Age", true) => "date".clone_into(&mut column.kind),
+                        _ => {}
+                    }
+                }
+                schema::table(&columns, [scale], self.now, include, metadata).to_string()
             }
         };
         Bytes::from(shown)

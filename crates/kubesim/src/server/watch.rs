@@ -237,7 +237,12 @@ impl Watch {
                 return Some(lines).filter(|l| !l.is_empty());
             }
         }
-        if let Some(version) = self.initial_end.take() {
+        // A bookmark has no rows: who asks for tables gets none.
+        if let Some(version) = self
+            .initial_end
+            .take()
+            .filter(|_| !matches!(self.show.form, Form::Table(_)))
+        {
             lines.push_str(&self.bookmark(version, true));
         }
         Some(lines).filter(|l| !l.is_empty())
