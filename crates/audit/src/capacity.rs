@@ -72,7 +72,9 @@ fn switched(before: &Facts<'_>, after: &Facts<'_>, findings: &mut Findings) {
         let all: i32 = before.replica_sets.values().map(Replicas::capacity).sum();
         let capacity = |hash: &str| before.of_hash(hash).map_or(0, Replicas::capacity);
         let had = if old.is_empty() { all } else { capacity(old) };
-        if old == new || new.is_empty() || capacity(new) >= had {
+        // Design contract 4: from the canary back to stable at any time, with the pods that there are.
+        let is_way_back = *name == names[0] && new == before.status.stable_rs && !before.is_promoted();
+        if old == new || new.is_empty() || is_way_back || capacity(new) >= had {
             continue;
         }
         let share = after.share(|hash| hash == new);

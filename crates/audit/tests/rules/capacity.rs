@@ -4,7 +4,7 @@ use serde_json::json;
 use serin_audit::Rule::{W2, W5};
 use serin_model::Write;
 
-use crate::scene::{Scene, new, new_name, scale, switch, weight};
+use crate::scene::{OLD, Scene, new, new_name, scale, switch, weight};
 
 #[test]
 fn stable_keeps_the_pods_that_its_share_needs() {
@@ -73,6 +73,20 @@ fn a_service_is_switched_to_a_revision_that_can_carry_its_share() {
         .canary(threshold)
         .new_pods(10, 7)
         .accepts(vec![switch("demo-stable", &new())]);
+}
+
+#[test]
+fn the_canary_service_goes_back_to_stable_with_the_pods_that_there_are() {
+    let scene = || Scene::routed().weights(20, 80).pods("demo-old", 10, 1);
+    scene().accepts(vec![switch("demo-canary", OLD)]);
+    scene()
+        .selects("demo-canary", "")
+        .accepts(vec![switch("demo-canary", OLD)]);
+    scene().selects("demo-stable", "").warns(
+        W2,
+        "which has 1 ready pods; its 80 % of the traffic need 6",
+        vec![switch("demo-stable", OLD)],
+    );
 }
 
 #[test]
