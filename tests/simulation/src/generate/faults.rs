@@ -2,7 +2,7 @@
 
 use crate::{
     crash_points::{LATE, POSSIBLE},
-    generate::{BEGIN, Target},
+    generate::{BEGIN, SHORT, Target},
     scenario::{Fault, FaultKind, Foreign, Metrics, Moment, Requests, Scenario},
     seed::Stream,
 };
@@ -52,8 +52,8 @@ pub(super) fn faults(seed: u64, scenario: &Scenario, length: u64, target: &Targe
         }
         out.push(during(kind));
     }
-    if ["setCanaryScale", "no steps", "last step done"].contains(&target.step) {
-        // Steps that are over with the last pod: so slow that something can happen meanwhile.
+    if SHORT.contains(&target.step) {
+        // So slow that something can happen meanwhile.
         out.push(during(FaultKind::SlowPods { by: 10_000, ms: 15_000 }));
     }
     let mut draw = Stream::new(seed, "crash points");

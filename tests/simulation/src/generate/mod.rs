@@ -14,6 +14,9 @@ use crate::{
 /// When the first action may come, in milliseconds: the first versions are up by then, mostly.
 const BEGIN: u64 = 6_000;
 
+/// Steps that are over with the last pod.
+const SHORT: [&str; 3] = ["setCanaryScale", "no steps", "last step done"];
+
 /// What a seed is to reach besides what chance brings: a step of this kind in its first app, and these kinds of faults there.
 /// Seeds take turns, so that each pair is tried equally often.
 struct Target {
@@ -26,12 +29,15 @@ impl Target {
         let turn = |n: u64, of: usize| usize::try_from(n % of as u64).unwrap_or(0);
         let round = seed / STEPS.len() as u64;
         let step = STEPS[turn(seed, STEPS.len())];
-        let mut faults = vec!["lease"];
-        // Renewals are seconds apart, and these steps are short.
-        if !["setCanaryScale", "no steps"].contains(&step) || round % 3 > 0 {
-            faults.clear();
+        let is_short = SHORT.contains(&step);
+        // Not every fault finds its moment in a short step, and renewals of the lease are seconds apart.
+        let count = if is_short { 4 } else { 3 };
+        let mut faults: Vec<_> = (0..count)
+            .map(|n| FAULTS[turn(round * count + n, FAULTS.len())])
+            .collect();
+        if is_short && round % 3 == 0 {
+            faults.push("lease");
         }
-        faults.extend([0, 1, 2].map(|n| FAULTS[turn(round * 3 + n, FAULTS.len())]));
         Self { step, faults }
     }
 }

@@ -4,7 +4,7 @@ use super::{End, settled::is_settled};
 use crate::{
     history::{History, is_controller},
     oracle::{
-        facts::{Step, owner, scale_down_deadline, text},
+        facts::{Rollout, Step, owner, scale_down_deadline, text},
         knowledge::{Target, is_write},
         picture::Kind,
         report::{Report, Rule},
@@ -63,6 +63,13 @@ fn is_at_rest(end: &End<'_, '_>) -> bool {
         ),
         _ => true,
     };
+    // What was on its way when the rest began may run into its deadline in it.
+    let track = end.picture.track(Kind::Rollout, namespace, name);
+    let began = track.iter().rev().find(|v| v.at <= end.history.settled_from);
+    let waits = waits
+        || began
+            .and_then(|v| v.object)
+            .is_some_and(|o| Rollout(o).phase() == "Progressing");
     let runs = end.picture.runs_of(namespace, name).any(|run| end.is_running(run));
     let keeps = end.replica_sets.iter().any(|o| scale_down_deadline(o).is_some());
     let moves = end.last_moved() + std::time::Duration::from_secs(30) > end.history.settled_from;
