@@ -35,13 +35,12 @@ fn weight_of(step: &CanaryStep) -> Option<i32> {
     }
 }
 
-/// The `setCanaryScale` in effect at a step that gives a size of its own (compat 2.5).
+/// The `setCanaryScale` in effect at a step that gives a size of its own; past the last step there is none (compat 2.5).
 pub(crate) fn scale_at<'a>(facts: &Facts<'a>, index: usize) -> Option<&'a SetCanaryScale> {
-    if !facts.has_router() {
+    if !facts.has_router() || index >= facts.steps().len() {
         return None;
     }
-    let last = index.min(facts.steps().len().checked_sub(1)?);
-    nearest(facts, last, |step| step.set_canary_scale.as_ref())
+    nearest(facts, index, |step| step.set_canary_scale.as_ref())
         .filter(|scale| scale.replicas.is_some() || scale.weight.is_some())
         .filter(|scale| !scale.match_traffic_weight)
 }
