@@ -287,6 +287,13 @@ impl Kind {
             .unwrap_or_default()
     }
 
+    /// What is not wrong but looks like a mistake.
+    pub(crate) fn warnings(&self, object: &Value) -> Option<String> {
+        let spec = &object["spec"];
+        let ignored = self.is("", "services") && spec.get("externalName").is_some() && spec["type"] != "ExternalName";
+        ignored.then(|| "spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned())
+    }
+
     /// 422 if there are complaints.
     pub(crate) fn invalid(&self, name: &str, errors: Vec<FieldError>) -> Result<(), Status> {
         if errors.is_empty() {

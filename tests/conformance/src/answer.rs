@@ -124,6 +124,7 @@ impl Normaliser {
         } else {
             drop_managed_fields(&mut body);
         }
+        sort_conflicts(&mut body);
         discovery(&mut body);
         ages(&mut body);
         column_texts(
@@ -367,6 +368,15 @@ fn drop_managed_fields(value: &mut Value) {
             map.values_mut().for_each(drop_managed_fields);
         }
         _ => {}
+    }
+}
+
+/// Conflicts of several managers come in any order, in which the real server has its managers in memory.
+fn sort_conflicts(body: &mut Value) {
+    if let Some(Value::Array(causes)) = body.pointer_mut("/details/causes")
+        && causes.iter().all(|cause| cause["reason"] == "FieldManagerConflict")
+    {
+        causes.sort_by_key(Value::to_string);
     }
 }
 

@@ -83,7 +83,7 @@ enum Command {
         #[arg(long)]
         dir: PathBuf,
     },
-    /// Print the cases whose name contains one of the words, with the recorded answers.
+    /// Print the cases whose name contains one of the words, with the recorded answers; `random/SEED-NUMBER` with kubesim's.
     Show {
         /// Parts of names.
         words: Vec<String>,
@@ -336,6 +336,17 @@ fn observe(dir: PathBuf) -> Result<bool> {
 }
 
 fn show(words: &[String]) -> Result<bool> {
+    for word in words {
+        let numbers = word.strip_prefix("random/").and_then(|rest| rest.split_once('-'));
+        if let Some((seed, number)) = numbers {
+            let case = random::case(seed.parse()?, number.parse()?);
+            let answers = Simulated::new()?.play(std::slice::from_ref(&case))?;
+            println!("{} (kubesim's answers)", case.name);
+            for (step, answer) in case.steps.iter().zip(answers.iter().flatten()) {
+                println!("  {}\n    {} {}", step.describe(), answer.status, answer.body);
+            }
+        }
+    }
     let cases = chosen(words)?;
     let answers = recorded::read(&cases)?;
     for (case, answers) in cases.iter().zip(answers) {

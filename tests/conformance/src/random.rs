@@ -69,7 +69,7 @@ pub fn case(seed: u64, number: u64) -> Case {
             38..=50 => update(&mut draw, kind, name),
             51..=70 => patch(&mut draw, kind, name),
             71..=79 => status(&mut draw, kind, name),
-            80..=84 if kind.scale => scale(&mut draw, kind, name),
+            80..=84 if kind.scale => scale(&mut draw, kind, name, steps.len()),
             80..=89 => delete(&mut draw, kind, name),
             90..=91 => delete_collection(&mut draw, kind),
             92..=94 if watches < 2 => {
@@ -405,9 +405,11 @@ fn status(draw: &mut Draw, kind: &Kind, name: &str) -> Step {
     remember(step, kind, name)
 }
 
-fn scale(draw: &mut Draw, kind: &Kind, name: &str) -> Step {
+/// Never to the number that it is already: of whom the replicas are after that is a matter of chance on the real server, which
+/// then has two managers of one name.
+fn scale(draw: &mut Draw, kind: &Kind, name: &str, place: usize) -> Step {
     let path = format!("{}/scale", kind.item(name));
-    let replicas = *draw.one(&[0, 1, 5, -1]);
+    let replicas = if draw.chance(25) { json!(-1) } else { json!(20 + place) };
     match draw.below(3) {
         0 => Step::new("PATCH", path).with(media("merge"), json!({"spec": {"replicas": replicas}})),
         1 => {

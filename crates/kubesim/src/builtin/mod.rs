@@ -372,6 +372,11 @@ impl Rules for BuiltIn {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
+        if self.plural == "services"
+            && let Some(error) = services::without_address(object)
+        {
+            return vec![error];
+        }
         // Events of the core group are older than the rules for metadata.
         let mut errors = if self.plural == "events" && self.group.is_empty() {
             Vec::new()

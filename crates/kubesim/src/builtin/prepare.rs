@@ -233,7 +233,7 @@ fn service(object: &mut Value, old: Option<&Value>, addresses: &mut u32) {
         "" => {
             *addresses += 1;
             // The first ones of the range are the API server's and the name service's.
-            let number = *addresses + 10;
+            let number = addresses.wrapping_add(10);
             format!("10.96.{}.{}", number >> 8 & 255, number & 255)
         }
         given => given.to_owned(),

@@ -18,6 +18,10 @@ pub(super) fn service(object: &Value, errors: &mut Vec<FieldError>) {
     let kind = text(spec, "type");
     let headless = text(spec, "clusterIP") == "None";
     let ports = list(spec, "ports");
+    if !text(spec, "clusterIP").is_empty() && list(spec, "clusterIPs").is_empty() {
+        errors.push(FieldError::required("spec.clusterIPs", ""));
+        return;
+    }
     if ports.is_empty() && !headless && kind != "ExternalName" {
         errors.push(FieldError::required("spec.ports", ""));
     }
@@ -490,4 +494,23 @@ pub(super) fn role_reference(object: &Value, kinds: &[&str], errors: &mut Vec<Fi
     if !kinds.contains(&kind) {
         errors.push(FieldError::not_supported("roleRef.kind", kind, kinds));
     }
+}
+
+/// A Service gets its address before it is looked at. There is none that is no address, or for one without a name.
+pub(super) fn without_address(object: &Value) -> Option<FieldError> {
+    let address = text(&object["spec"], "clusterIP");
+    if matches!(address, "" | "None") || list(&object["spec"], "clusterIPs").is_empty() {
+        return None;
+    }
+    if address.parse::<IpAddr>().is_err() {
+        let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+        return Some(FieldError::invalid("spec.clusterIPs[0]", address, why));
+    }
+    if !text(&object["metadata"], "name").is_empty() {
+        return None;
+    }
+    let why = format!(
+        "failed to allocate IP: IPAddress.networking.k8s.io {address:?} is invalid: spec.parentRef.name: Required value"
+    );
+    Some(FieldError::invalid("spec.clusterIPs", serde_json::json!([""]), why))
 }

@@ -188,7 +188,7 @@ pub fn track(old: Option<&Value>, new: &mut Value, node: &Node, manager: &Manage
         .pointer("/metadata/managedFields")
         .and_then(Value::as_array)
         .cloned();
-    let mut managers = match (&given, manager.subresource.is_empty()) {
+    let mut managers = match (&given, matches!(manager.subresource, "" | "scale")) {
         (Some(list), true) if list.is_empty() || *list == [json!({})] => Vec::new(),
         (Some(_), true) if !entries(new).is_empty() => entries(new),
         _ => old.map(entries).unwrap_or_default(),

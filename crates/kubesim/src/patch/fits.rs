@@ -64,14 +64,15 @@ pub(super) fn fits(value: &Value, node: Option<&Node>, place: &str, complaints: 
                         }
                     }
                 };
+                let shown = Fields {
+                    own: false,
+                    inner: [(key.clone(), Fields::leaf())].into(),
+                };
+                let shown = shown.paths().join("");
                 if seen.contains(&key) {
-                    let shown = Fields {
-                        own: false,
-                        inner: [(key.clone(), Fields::leaf())].into(),
-                    };
-                    complaints.push(format!("{place}: duplicate entries for key {}", shown.paths().join("")));
+                    complaints.push(format!("{place}: duplicate entries for key {shown}"));
                 }
-                let place = format!("{place}[{index}]");
+                let place = format!("{place}{shown}");
                 fits(item, node.item(), &place, complaints);
                 seen.push(key);
             }

@@ -59,10 +59,11 @@ pub(crate) fn create(state: &mut State, write: &Write<'_>, mut object: Value) ->
     kind.prepare_create(&mut object);
     kind.default(&mut object);
     track(state, write, None, &mut object);
-    let mut addresses = state.addresses;
+    let mut addresses = super::addresses(state, write);
     kind.prepare(&mut object, None, write.subresource, &mut addresses);
-    // Those of a dry run have been given out as well, for a moment.
-    state.addresses = addresses;
+    if !write.options.dry_run {
+        state.addresses = addresses;
+    }
     if state.bare && kind.is("", "nodes") {
         taint(&mut object);
     }
@@ -89,6 +90,7 @@ pub(crate) fn create(state: &mut State, write: &Write<'_>, mut object: Value) ->
         }
         return Err(taken);
     }
+    warnings.extend(kind.warnings(&object));
     if write.options.dry_run {
         return Ok(Written {
             object: Stored::unsaved(object),

@@ -55,6 +55,8 @@ pub(crate) struct WriteOptions {
     pub validation: Validation,
     /// It is a server-side apply, which keeps its own record of managers.
     pub applied: bool,
+    /// It comes through the scale subresource, which is noted with its manager.
+    pub scales: bool,
     /// Fields that the body has more than once.
     pub duplicates: Vec<String>,
 }
@@ -85,7 +87,7 @@ impl Write<'_> {
         patches::Manager {
             name: &self.options.manager,
             api_version,
-            subresource: self.subresource,
+            subresource: if self.options.scales { "scale" } else { self.subresource },
             ignored,
             now,
         }
@@ -123,6 +125,15 @@ fn track(state: &State, write: &Write<'_>, old: Option<&Value>, new: &mut Value)
     let api_version = write.kind.api_version(write.version);
     let now = write.now.to_rfc3339_opts(SecondsFormat::Secs, true);
     patches::track(old, new, rules.node(), &write.manager(&api_version, &now));
+}
+
+/// How many addresses of Services were given out; a dry run gets the one before all others, which nobody has.
+fn addresses(state: &State, write: &Write<'_>) -> u32 {
+    if write.options.dry_run {
+        u32::MAX - 10
+    } else {
+        state.addresses
+    }
 }
 
 /// What came of a write.

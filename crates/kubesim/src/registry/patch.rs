@@ -51,7 +51,22 @@ pub(crate) fn patch(state: &mut State, write: &Write<'_>, patch: &Patch) -> Resu
     };
     let mut object = patched()?;
     let mut warnings = Vec::new();
-    check_patched(write, &mut object, &mut warnings, &patched)?;
+    check_patched(write, &mut object, &mut warnings, &patched).map_err(|refused| match patch {
+        // Other than the JSON that the other patches are applied to, the patch itself is shown as Go has it.
+        Patch::Strategic(patch) => match refused.message.split_once("\": illegal base64") {
+            Some((_, why)) => {
+                let why = format!("error decoding from json: illegal base64{why}");
+                schema::invalid(
+                    "",
+                    "",
+                    "",
+                    &[FieldError::invalid("patch", schema::errors::printed(patch), why)],
+                )
+            }
+            None => refused,
+        },
+        _ => refused,
+    })?;
     state.warned.clone_from(&warnings);
     meta::match_namespace(&mut object, kind, write.namespace)?;
     update::check_name(&object, write.name)?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Write, Written, update};
+use super::{Write, WriteOptions, Written, update};
 use crate::{
     Status, builtin,
     cluster::{State, text},
@@ -103,35 +103,67 @@ pub(crate) fn update_scale(state: &mut State, write: &Write<'_>, mut scale: Valu
     }
     let mut new = (*old.value).clone();
     set_pointer(&mut new, &paths.replicas, json!(replicas));
-    note_manager(&mut new, write);
+    move_managers(&mut new, write, &paths.replicas);
+    let options = WriteOptions {
+        scales: true,
+        ..write.options.clone()
+    };
     let whole = Write {
         subresource: "",
+        options: &options,
         ..write.clone()
     };
     update::finish(state, &whole, &old, new, Vec::new())
 }
 
-/// Who scales manages the replicas from then on, even when the number was that one before.
-fn note_manager(object: &mut Value, write: &Write<'_>) {
+/// Who managed the replicas by an update manages them through the scale from the first request to it on, even when that
+/// changes nothing.
+fn move_managers(object: &mut Value, write: &Write<'_>, pointer: &str) {
     let Some(managers) = object["metadata"]["managedFields"].as_array_mut() else {
         return;
     };
-    let manager = &write.options.manager;
-    if managers
-        .iter()
-        .any(|one| one["manager"] == **manager && one["subresource"] == "scale")
-    {
-        return;
+    let path: Vec<String> = pointer.split('/').skip(1).map(|part| format!("f:{part}")).collect();
+    let mut moved = Vec::new();
+    for manager in managers.iter_mut() {
+        if manager["operation"] == "Update"
+            && manager["subresource"] != "scale"
+            && let Some(fields) = manager.get_mut("fieldsV1")
+            && take(fields, &path)
+        {
+            moved.push(manager["manager"].clone());
+        }
     }
-    managers.push(json!({
-        "manager": manager,
-        "operation": "Update",
-        "apiVersion": write.kind.api_version(write.version),
-        "time": super::meta::time(write.now),
-        "fieldsType": "FieldsV1",
-        "fieldsV1": {"f:spec": {"f:replicas": {}}},
-        "subresource": "scale",
-    }));
+    let fields = path.iter().rev().fold(json!({}), |inner, part| json!({part: inner}));
+    for manager in moved {
+        managers.push(json!({
+            "manager": manager,
+            "operation": "Update",
+            "apiVersion": write.kind.api_version(write.version),
+            "time": super::meta::time(write.now),
+            "fieldsType": "FieldsV1",
+            "fieldsV1": fields,
+            "subresource": "scale",
+        }));
+    }
+}
+
+/// Takes a field out of a set of fields, with what is empty then; whether it was there.
+fn take(fields: &mut Value, path: &[String]) -> bool {
+    let Some(map) = fields.as_object_mut() else {
+        return false;
+    };
+    match path {
+        [] => false,
+        [last] => map.remove(last).is_some(),
+        [first, rest @ ..] => {
+            let Some(inner) = map.get_mut(first) else { return false };
+            let taken = take(inner, rest);
+            if inner.as_object().is_some_and(serde_json::Map::is_empty) {
+                map.remove(first);
+            }
+            taken
+        }
+    }
 }
 
 /// Sets what a pointer names, making the objects on the way.

@@ -117,10 +117,9 @@ fn storage_key(write: &Write<'_>) -> String {
         }
         (group, plural) => format!("{group}/{plural}"),
     };
-    format!(
-        "/registry/{folder}/{}",
-        crate::storage::key(write.namespace, write.name)
-    )
+    // A dry run's is that of no real storage.
+    let root = if write.options.dry_run { "" } else { "/registry" };
+    format!("{root}/{folder}/{}", crate::storage::key(write.namespace, write.name))
 }
 
 /// The object of a PUT or of a patch's result must be the one of the path.
@@ -145,7 +144,7 @@ pub(super) fn finish(
     write: &Write<'_>,
     old: &Arc<Stored>,
     mut new: Value,
-    warnings: Vec<String>,
+    mut warnings: Vec<String>,
 ) -> Result<Written, Status> {
     let kind = &write.kind;
     let before = &*old.value;
@@ -188,10 +187,11 @@ pub(super) fn finish(
     }
     kind.default(&mut new);
     track(state, write, Some(before), &mut new);
-    let mut addresses = state.addresses;
+    let mut addresses = super::addresses(state, write);
     kind.prepare(&mut new, Some(before), write.subresource, &mut addresses);
-    // Those of a dry run have been given out as well, for a moment.
-    state.addresses = addresses;
+    if !write.options.dry_run {
+        state.addresses = addresses;
+    }
     if write.subresource != "status" {
         meta::next_generation(&mut new, before, kind);
     }
@@ -201,6 +201,9 @@ pub(super) fn finish(
     errors.extend(kind.validate_update(&new, before, write.subresource));
     errors.splice(0..0, shared);
     kind.invalid(write.name, errors)?;
+    if write.subresource.is_empty() {
+        warnings.extend(kind.warnings(&new));
+    }
 
     let emptied = meta::is_terminating(before)
         && meta::finalizers(&new).is_empty()

@@ -317,34 +317,43 @@ impl CrdVersion {
         errors
     }
 
-    fn check_count(object: &Value, place: &str, errors: &mut Vec<FieldError>) {
+    /// What is at a path, or what is in the way there.
+    fn at<'v>(object: &'v Value, place: &str) -> Option<Result<&'v Value, &'v Value>> {
         let mut found = object;
-        let wrong = |found: &Value, expected: &str| {
-            let (shown, kind) = match found {
-                Value::String(text) => (text.clone(), "string"),
-                Value::Bool(flag) => (flag.to_string(), "bool"),
-                Value::Array(_) => (printed(found), "[]interface {}"),
-                Value::Object(_) => (printed(found), "map[string]interface {}"),
-                Value::Number(number) if number.is_f64() => (found.to_string(), "float64"),
-                Value::Number(_) => (found.to_string(), "int64"),
-                Value::Null => ("<nil>".to_owned(), "<nil>"),
-            };
-            let detail = format!("{place} accessor error: {shown} is of the type {kind}, expected {expected}");
-            FieldError::invalid(place, 0, detail)
-        };
         for name in place.trim_start_matches('.').split('.') {
             match found {
-                Value::Object(map) => match map.get(name) {
-                    Some(value) => found = value,
-                    None => return,
-                },
-                Value::Null => return,
-                other => {
-                    errors.push(wrong(other, "map[string]interface{}"));
-                    return;
-                }
+                Value::Object(map) => found = map.get(name)?,
+                Value::Null => return None,
+                other => return Some(Err(other)),
             }
         }
+        Some(Ok(found))
+    }
+
+    fn inaccessible(place: &str, empty: Value, found: &Value, expected: &str) -> FieldError {
+        let (shown, kind) = match found {
+            Value::String(text) => (text.clone(), "string"),
+            Value::Bool(flag) => (flag.to_string(), "bool"),
+            Value::Array(_) => (printed(found), "[]interface {}"),
+            Value::Object(_) => (printed(found), "map[string]interface {}"),
+            Value::Number(number) if number.is_f64() => (found.to_string(), "float64"),
+            Value::Number(_) => (found.to_string(), "int64"),
+            Value::Null => ("<nil>".to_owned(), "<nil>"),
+        };
+        let detail = format!("{place} accessor error: {shown} is of the type {kind}, expected {expected}");
+        FieldError::invalid(place, empty, detail)
+    }
+
+    fn check_count(object: &Value, place: &str, errors: &mut Vec<FieldError>) {
+        let wrong = |found: &Value, expected: &str| Self::inaccessible(place, Value::from(0), found, expected);
+        let found = match Self::at(object, place) {
+            None => return,
+            Some(Err(other)) => {
+                errors.push(wrong(other, "map[string]interface{}"));
+                return;
+            }
+            Some(Ok(found)) => found,
+        };
         match found.as_i64().or_else(|| found.is_u64().then_some(i64::MAX)) {
             None => errors.push(wrong(found, "int64")),
             Some(..0) => errors.push(FieldError::invalid(
@@ -370,6 +379,14 @@ impl CrdVersion {
     fn scale_status(&self, object: &Value, errors: &mut Vec<FieldError>) {
         if let Some(scale) = &self.scale {
             Self::check_count(object, &scale.status_replicas, errors);
+            if let Some(place) = &scale.label_selector {
+                let expected = match Self::at(object, place) {
+                    None | Some(Ok(Value::String(_))) => return,
+                    Some(Ok(other)) => (other, "string"),
+                    Some(Err(other)) => (other, "map[string]interface{}"),
+                };
+                errors.push(Self::inaccessible(place, Value::from(""), expected.0, expected.1));
+            }
         }
     }
 }

@@ -22,8 +22,22 @@ pub(crate) fn decode(value: &mut Value, node: &Node, name: &str) -> Result<Vec<S
     run.value(value, node, name, &mut Vec::new());
     match run.error {
         Some(error) => Err(error),
-        None => Ok(run.unknown),
+        None => {
+            run.unknown.sort_by_cached_key(|place| in_order(place));
+            Ok(run.unknown)
+        }
     }
+}
+
+/// Places in the order of a document whose fields are sorted.
+fn in_order(place: &str) -> Vec<(usize, String)> {
+    place
+        .split(['.', '['])
+        .map(|part| match part.strip_suffix(']').map(str::parse) {
+            Some(Ok(index)) => (index, String::new()),
+            _ => (0, part.to_owned()),
+        })
+        .collect()
 }
 
 /// What storing an object and reading it again does beyond decoding: the storage's encoding does not tell an empty list

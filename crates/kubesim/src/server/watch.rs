@@ -18,7 +18,7 @@ use super::{
     respond::{Form, Show},
 };
 use crate::{
-    Cluster, Status, WatchFault,
+    Cluster, Resource, Status, WatchFault,
     cluster::State,
     signal::Changes,
     storage::{Record, Stored},
@@ -107,10 +107,7 @@ impl Watch {
             watch.initial_end = watch.options.bookmarks.then_some(current);
             watch.from = current;
         } else if asked > 0 && asked < table.forgotten {
-            watch.last = Some(gone(&format!(
-                "too old resource version: {asked} ({})",
-                table.forgotten
-            )));
+            watch.last = Some(too_old(resource, asked, table.forgotten));
         }
         Ok(watch)
     }
@@ -216,15 +213,7 @@ impl Watch {
         let mut state = self.cluster.state();
         let table = state.store.table(self.show.kind.resource);
         if self.from < table.forgotten {
-            self.last = Some(if self.show.kind.resource.plural == "events" {
-                // Events are not cached: their storage says it itself.
-                gone("The resourceVersion for the provided watch is too old.")
-            } else {
-                gone(&format!(
-                    "too old resource version: {} ({})",
-                    self.from, table.forgotten
-                ))
-            });
+            self.last = Some(too_old(self.show.kind.resource, self.from, table.forgotten));
             return;
         }
         self.pending = table.since(self.from).cloned().collect();
@@ -358,6 +347,15 @@ impl Watch {
         let object = json!({"kind": name, "apiVersion": api_version, "metadata": metadata});
         format!("{}\n", json!({"type": "BOOKMARK", "object": object}))
     }
+}
+
+/// The event of a watch that comes too late.
+fn too_old(resource: Resource, asked: u64, forgotten: u64) -> String {
+    if resource.plural == "events" {
+        // Events are not cached: their storage says it itself.
+        return gone("The resourceVersion for the provided watch is too old.");
+    }
+    gone(&format!("too old resource version: {asked} ({forgotten})"))
 }
 
 /// The event of a version that is no longer kept.
