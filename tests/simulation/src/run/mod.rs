@@ -231,7 +231,7 @@ impl<'a> Run<'a> {
             if let Some(change) = new.iter().rfind(|c| c.resource.plural != "leases") {
                 last = change.at.max(last);
             }
-            let queries = self.world.provider.asked().len();
+            let queries = self.world.provider.count();
             if queries > asked {
                 (asked, last) = (queries, self.now());
             }

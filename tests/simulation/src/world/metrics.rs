@@ -66,6 +66,11 @@ impl Provider {
         self.state().asked.clone()
     }
 
+    /// How much was asked.
+    pub fn count(&self) -> usize {
+        self.state().asked.len()
+    }
+
     /// When questions met a fault.
     pub fn struck(&self) -> Vec<Done<FaultKind>> {
         self.state().struck.clone()
