@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, stream::BoxStream};
 use serde_json::{Value, json};
 
 use crate::{
-    Bench,
+    Bench, load,
     objects::{self, REPLICA_SETS, ROLLOUTS},
-    process::Usage,
+    process::Process,
     progress,
     requests::{asked, audit_length},
     row, workloads,
@@ -48,34 +48,106 @@ pub(crate) async fn measure(bench: &Bench, rollouts: usize, replica_sets: usize,
         "",
     );
     row(
-        "  of which leases / other writes",
-        &format!("{} / {}", asked.of_leases, asked.writes.saturating_sub(asked.of_leases)),
+        "  renewals of the lease / other writes, a minute",
+        &format!(
+            "{:.1} / {:.1}",
+            asked.renewals as f64 / minutes,
+            (asked.writes - asked.renewals) as f64 / minutes
+        ),
         "no write but the lease",
     );
     for other in asked.others.iter().take(5) {
         println!("    {other}");
     }
 
-    // Ended in order while somebody releases: how long until the next process does something useful.
-    let began = Instant::now();
-    let ended = process.terminate().await?;
-    row("SIGTERM to end", &seconds(ended), "");
-    release(bench, rollouts).await?;
-    let mut process = bench.measured.start()?;
-    let created = new_replica_set(bench);
-    let created = tokio::time::timeout(Duration::from_secs(300), created).await;
+    restarts(bench, rollouts, replica_sets, process).await?;
     row(
-        "restart (SIGTERM) to the first useful write",
-        &seconds(began.elapsed()),
-        "< 1 s",
+        "load of the machine at the end, everything running counted",
+        &load(),
+        "",
     );
-    created.map_err(|_| anyhow::anyhow!("no new ReplicaSet within 300 s of the restart"))?;
-    let ready = process.ready().await?;
-    row("restart to ready", &seconds(ready), "");
-    let Usage { peak, .. } = process.usage()?;
-    row("memory at the restart's peak", &mebibytes(peak), "");
-    process.terminate().await?;
     Ok(())
+}
+
+/// Ends the leader and releases something: how long until the next process, or a standby, does something useful.
+async fn restarts(bench: &Bench, rollouts: usize, replica_sets: usize, first: Process) -> Result<()> {
+    let mut leader = first;
+    let mut last = rollouts;
+    // Another Rollout for each, the last ones.
+    let mut next = || {
+        last = last.saturating_sub(1);
+        objects::name(last)
+    };
+    for end in [End::Term, End::Kill] {
+        let app = next();
+        let mut sets = known_replica_sets(bench, &app, replica_sets).await?;
+        let began = Instant::now();
+        leader = {
+            leader.end(end).await?;
+            release(bench, &app).await?;
+            bench.measured.start()?
+        };
+        let took = useful_write(&mut sets, began).await?;
+        let ready = leader.ready().await?;
+        let (name, target) = end.words();
+        row(
+            &format!("restart, one process: {name} to the first useful write"),
+            &seconds(took),
+            target,
+        );
+        row("  start of that one to ready", &seconds(ready), "");
+        row("  its memory at the peak", &mebibytes(leader.usage()?.peak), "");
+    }
+    if !bench.measured.has_ports() {
+        progress("no {healthz} in the command line: no standby is measured");
+        leader.terminate().await?;
+        return Ok(());
+    }
+    for (nth, end) in [End::Term, End::Kill].into_iter().enumerate() {
+        let mut standby = bench.measured.start_nth(nth + 1)?;
+        standby.ready().await?;
+        quiet(bench).await?;
+        let app = next();
+        let mut sets = known_replica_sets(bench, &app, replica_sets).await?;
+        let began = Instant::now();
+        leader.end(end).await?;
+        release(bench, &app).await?;
+        let took = useful_write(&mut sets, began).await?;
+        let (name, target) = end.words();
+        row(
+            &format!("with a standby: {name} to the first useful write"),
+            &seconds(took),
+            target,
+        );
+        leader = standby;
+    }
+    leader.terminate().await?;
+    Ok(())
+}
+
+/// How a leader goes.
+#[derive(Clone, Copy)]
+enum End {
+    Term,
+    Kill,
+}
+
+impl End {
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Term => ("SIGTERM", "< 1 s"),
+            Self::Kill => ("SIGKILL", "lease (15 s) + 1 s"),
+        }
+    }
+}
+
+impl Process {
+    async fn end(self, how: End) -> Result<()> {
+        match how {
+            End::Term => self.terminate().await.map(drop),
+            End::Kill => self.kill().await,
+        }
+    }
 }
 
 async fn fill(bench: &Bench, rollouts: usize, replica_sets: usize) -> Result<()> {
@@ -92,7 +164,7 @@ async fn fill(bench: &Bench, rollouts: usize, replica_sets: usize) -> Result<()>
     let old = made.iter().flat_map(|rollout| {
         (1..replica_sets).map(move |revision| (REPLICA_SETS.to_owned(), objects::old_replica_set(rollout, revision)))
     });
-    api.create_all(old).await?;
+    api.fill(old).await?;
     drop(made);
     progress("bringing all of it to rest");
     let _workloads = workloads::start(api);
@@ -125,28 +197,46 @@ async fn quiet(bench: &Bench) -> Result<()> {
         let mark = audit_length(&bench.cluster)?;
         tokio::time::sleep(Duration::from_secs(3)).await;
         let asked = asked(&bench.cluster, mark)?;
-        if asked.writes == asked.of_leases {
+        if asked.writes == asked.renewals {
             return Ok(());
         }
     }
     bail!("the controller never comes to rest")
 }
 
-/// A new version of the last Rollout.
-async fn release(bench: &Bench, rollouts: usize) -> Result<()> {
-    let path = format!("{ROLLOUTS}/{}", objects::name(rollouts - 1));
+/// A new version of a Rollout.
+async fn release(bench: &Bench, app: &str) -> Result<()> {
     let image = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "shop:v2"}]);
-    bench.api.json_patch(&path, &image).await.map(drop)
+    bench
+        .api
+        .json_patch(&format!("{ROLLOUTS}/{app}"), &image)
+        .await
+        .map(drop)
 }
 
-/// Returns when a ReplicaSet of the new version exists.
-async fn new_replica_set(bench: &Bench) {
-    let mut sets = workloads::watch(&bench.api, "apps", "v1", "ReplicaSet", "replicasets");
-    while let Some(set) = sets.next().await {
-        if set.pointer("/spec/template/spec/containers/0/image") == Some(&Value::from("shop:v2")) {
-            return;
+/// Watches the ReplicaSets of a Rollout; all that exist have been seen when this returns.
+async fn known_replica_sets(bench: &Bench, app: &str, count: usize) -> Result<BoxStream<'static, Value>> {
+    let mut sets = workloads::watch_replica_sets_of(&bench.api, app);
+    for seen in 0..count {
+        if within(Duration::from_secs(60), sets.next()).await.is_none() {
+            bail!("only {seen} of {count} ReplicaSets of {app} exist");
         }
     }
+    Ok(sets)
+}
+
+/// Waits for a ReplicaSet of the new version.
+async fn useful_write(sets: &mut BoxStream<'static, Value>, began: Instant) -> Result<Duration> {
+    while let Some(set) = within(Duration::from_secs(300), sets.next()).await {
+        if set.pointer("/spec/template/spec/containers/0/image") == Some(&Value::from("shop:v2")) {
+            return Ok(began.elapsed());
+        }
+    }
+    bail!("no new ReplicaSet within 300 s of the restart")
+}
+
+async fn within<T>(time: Duration, next: impl Future<Output = Option<T>>) -> Option<T> {
+    tokio::time::timeout(time, next).await.ok().flatten()
 }
 
 fn seconds(time: Duration) -> String {

@@ -8,7 +8,12 @@ mod process;
 mod requests;
 mod workloads;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
@@ -19,11 +24,12 @@ use crate::{process::Controller, requests::Api};
 /// Measures a controller of the Argo Rollouts API on a real API server.
 #[derive(Debug, Parser)]
 pub(crate) struct Cli {
-    /// Command line of the controller; `{kubeconfig}` is replaced, and KUBECONFIG is set as well. Default: Serin.
+    /// Command line of the controller; `{kubeconfig}` is replaced, and KUBECONFIG is set as well. With `{healthz}` and
+    /// `{metrics}` for its ports two of them are run at once, to see how a standby takes over. Default: Serin.
     #[arg(long)]
     controller: Option<String>,
     /// Where the controller says that it is ready (200).
-    #[arg(long, default_value = "http://127.0.0.1:18080/readyz")]
+    #[arg(long, default_value = READY)]
     ready: String,
     /// Serin's program, which brings the Rollouts to rest before the measurement, whatever controller is measured.
     #[arg(long)]
@@ -44,6 +50,8 @@ pub(crate) struct Cli {
     #[arg(long)]
     dir: Option<PathBuf>,
 }
+
+const READY: &str = "http://127.0.0.1:{healthz}/readyz";
 
 fn main() -> ExitCode {
     match start(&Cli::parse()) {
@@ -69,7 +77,7 @@ fn start(cli: &Cli) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let own = format!(
-            "{} controller --kubeconfig {{kubeconfig}} --healthzPort 18080 --metricsPort 18090 --loglevel warn",
+            "{} controller --kubeconfig {{kubeconfig}} --healthzPort {{healthz}} --metricsPort {{metrics}} --loglevel warn",
             serin.display()
         );
         let command = cli.controller.clone().unwrap_or_else(|| own.clone());
@@ -107,7 +115,7 @@ impl Bench {
         let kubeconfig = requests::controller_kubeconfig(&api, &cluster).await?;
         let log = |name: &str| cluster.logs().join(format!("{name}.log"));
         Ok(Self {
-            own: Controller::new(own, &kubeconfig, "http://127.0.0.1:18080/readyz", log("serin")),
+            own: Controller::new(own, &kubeconfig, READY, log("serin")),
             measured: Controller::new(command, &kubeconfig, &cli.ready, log("controller")),
             api,
             cluster,
@@ -117,7 +125,15 @@ impl Bench {
 
 /// Says what is being done.
 pub(crate) fn progress(what: &str) {
-    eprintln!("bench: {what}");
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    let elapsed = BEGAN.get_or_init(Instant::now).elapsed().as_secs();
+    eprintln!("bench: {elapsed:>4} s  {what}");
+}
+
+/// How busy the machine was in the last minute, by others too.
+pub(crate) fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
 }
 
 /// One line of the result.

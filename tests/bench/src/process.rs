@@ -11,6 +11,9 @@ use anyhow::{Context as _, Result, bail};
 use serin_cluster::{Signal, send_signal};
 use tokio::process::{Child, Command};
 
+/// Ports of the first and of the second process: for `{healthz}` and `{metrics}`.
+const PORTS: [(u16, u16); 2] = [(18080, 18090), (18081, 18091)];
+
 /// How a controller is started.
 #[derive(Clone, Debug)]
 pub(crate) struct Controller {
@@ -50,11 +53,25 @@ impl Controller {
         }
     }
 
+    /// Whether two of them can run side by side: their ports are placeholders.
+    pub(crate) fn has_ports(&self) -> bool {
+        self.command.contains("{healthz}") && self.ready.contains("{healthz}")
+    }
+
     /// Starts it.
     pub(crate) fn start(&self) -> Result<Process> {
-        let line = self
-            .command
-            .replace("{kubeconfig}", &self.kubeconfig.display().to_string());
+        self.start_nth(0)
+    }
+
+    /// Starts it with the ports of the first or of the second process.
+    pub(crate) fn start_nth(&self, nth: usize) -> Result<Process> {
+        let (healthz, metrics) = PORTS[nth % PORTS.len()];
+        let fill = |text: &str| {
+            text.replace("{kubeconfig}", &self.kubeconfig.display().to_string())
+                .replace("{healthz}", &healthz.to_string())
+                .replace("{metrics}", &metrics.to_string())
+        };
+        let line = fill(&self.command);
         let mut words = line.split_whitespace();
         let program = words.next().context("the controller's command line is empty")?;
         let log = fs::File::options().create(true).append(true).open(&self.log)?;
@@ -72,7 +89,7 @@ impl Controller {
         Ok(Process {
             child,
             pid,
-            ready: self.ready.clone(),
+            ready: fill(&self.ready),
             log: self.log.clone(),
             started,
         })
@@ -135,5 +152,10 @@ impl Process {
             self.child.kill().await?;
         }
         Ok(began.elapsed())
+    }
+
+    /// Kills it.
+    pub(crate) async fn kill(mut self) -> Result<()> {
+        self.child.kill().await.context("kill the controller")
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::{Method, Request};
 use kube::Client;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use serin_cluster::Cluster;
 const NAMESPACE: &str = "argo-rollouts";
 const USER: &str = "system:serviceaccount:argo-rollouts:bench";
 /// Requests under way at the same time while a cluster is filled.
-const AT_ONCE: usize = 24;
+const AT_ONCE: usize = 48;
 
 /// How requests get out.
 #[derive(Clone)]
@@ -55,6 +55,20 @@ impl Api {
 
     pub(crate) async fn json_patch(&self, path: &str, patch: &Value) -> Result<Value> {
         self.send(Method::PATCH, path, "application/json-patch+json", patch)
+            .await
+    }
+
+    /// Creates very many objects, some at a time, and forgets the answers.
+    pub(crate) async fn fill(&self, objects: impl Iterator<Item = (String, Value)>) -> Result<()> {
+        let tasks = objects.map(|(path, object)| async move {
+            let body = serde_json::to_vec(&object)?;
+            let request = Request::post(path.as_str()).header("content-type", "application/json");
+            let answer = self.client.request_text(request.body(body)?).await;
+            answer.map(drop).with_context(|| format!("POST {path}"))
+        });
+        stream::iter(tasks)
+            .buffer_unordered(AT_ONCE)
+            .try_for_each(|()| std::future::ready(Ok(())))
             .await
     }
 
@@ -116,7 +130,8 @@ pub(crate) async fn controller_kubeconfig(api: &Api, cluster: &Cluster) -> Resul
 pub(crate) struct Asked {
     pub(crate) requests: usize,
     pub(crate) writes: usize,
-    pub(crate) of_leases: usize,
+    /// Those of the writes that renew a lease.
+    pub(crate) renewals: usize,
     /// Anything but the lease, for people to read.
     pub(crate) others: Vec<String>,
 }
@@ -136,10 +151,11 @@ pub(crate) fn asked(cluster: &Cluster, skip: u64) -> Result<Asked> {
             continue;
         }
         let verb = event["verb"].as_str().unwrap_or_default();
+        let write = !matches!(verb, "get" | "list" | "watch");
         asked.requests += 1;
-        asked.writes += usize::from(!matches!(verb, "get" | "list" | "watch"));
+        asked.writes += usize::from(write);
         if event["objectRef"]["resource"] == "leases" {
-            asked.of_leases += 1;
+            asked.renewals += usize::from(write);
         } else {
             asked
                 .others
