@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::json::At as _;
 use crate::{
     Change, Changes, Crd, Intercept, Resource, Service, Status,
     kinds::{Kind, Kinds},
@@ -315,13 +316,24 @@ impl Cluster {
 
     /// Every change so far.
     pub fn history(&self) -> Vec<Change> {
-        self.history_since(0)
+        let history = self.history_since(0);
+        history.into_iter().map(Arc::unwrap_or_clone).collect()
     }
 
     /// The changes from an index on (the number of changes seen so far). Without [`Options::record`] only the last ones
     /// are kept.
-    pub fn history_since(&self, index: usize) -> Vec<Change> {
+    pub fn history_since(&self, index: usize) -> Vec<Arc<Change>> {
         self.state().store.history_since(index)
+    }
+
+    /// How many changes there have been.
+    pub fn changes_so_far(&self) -> usize {
+        self.state().store.changes_so_far()
+    }
+
+    /// Hands over every request so far; from now on they are counted from nothing.
+    pub fn take_requests(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.state().requests)
     }
 
     /// Every request so far, with [`Options::record`].
@@ -343,7 +355,7 @@ impl Cluster {
 
 /// A text in an object, empty without one.
 pub(crate) fn text<'a>(object: &'a Value, path: &str) -> &'a str {
-    object.pointer(path).and_then(Value::as_str).unwrap_or_default()
+    object.at(path).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The options of a write that no request made.

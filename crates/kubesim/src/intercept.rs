@@ -37,9 +37,9 @@ pub trait Intercept: Send + Sync {
         Interception::Pass
     }
 
-    /// What happens to an event of a watch; `event` is `{type, object}`.
-    fn watch_event(&self, user: &str, resource: &str, event: &Value) -> WatchFault {
-        let _ = (user, resource, event);
+    /// What happens to an event of a watch about this object.
+    fn watch_event(&self, user: &str, resource: &str, object: &Value) -> WatchFault {
+        let _ = (user, resource, object);
         WatchFault::Deliver
     }
 }

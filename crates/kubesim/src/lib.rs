@@ -11,6 +11,7 @@
 pub mod builtin;
 mod cluster;
 mod intercept;
+mod json;
 mod kinds;
 pub mod patch;
 mod random;

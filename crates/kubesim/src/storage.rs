@@ -110,7 +110,9 @@ impl Stored {
 
     /// The object as JSON text, written once.
     pub(crate) fn text(&self) -> Bytes {
-        self.text.get_or_init(|| Bytes::from(self.value.to_string())).clone()
+        // Not by way of `Display`, which looks at each piece twice.
+        let make = || Bytes::from(serde_json::to_vec(&*self.value).unwrap_or_default());
+        self.text.get_or_init(make).clone()
     }
 
     /// The same without kind and version, as lists of built-in kinds show it.
@@ -251,7 +253,7 @@ pub(crate) struct Store {
     kept: usize,
     record: bool,
     tables: BTreeMap<Resource, Table>,
-    history: VecDeque<Change>,
+    history: VecDeque<Arc<Change>>,
     /// How many entries of the history were dropped from its front.
     dropped: usize,
     changed: Signal,
@@ -329,7 +331,7 @@ impl Store {
             }
         }
         table.changed.fire();
-        self.history.push_back(Change {
+        self.history.push_back(Arc::new(Change {
             at,
             version,
             user: user.to_owned(),
@@ -338,7 +340,7 @@ impl Store {
             name: name.to_owned(),
             old: old.as_ref().map(|o| Arc::clone(&o.value)),
             new: new.as_ref().map(|o| Arc::clone(&o.value)),
-        });
+        }));
         if !self.record && self.history.len() > kept {
             self.history.pop_front();
             self.dropped += 1;
@@ -348,14 +350,19 @@ impl Store {
             .unwrap_or_else(|| Arc::new(Stored::new(version, Value::Null)))
     }
 
+    /// How many changes there have been.
+    pub(crate) fn changes_so_far(&self) -> usize {
+        self.dropped + self.history.len()
+    }
+
     /// The history from an index on; what was dropped is missing.
-    pub(crate) fn history_since(&self, index: usize) -> Vec<Change> {
+    pub(crate) fn history_since(&self, index: usize) -> Vec<Arc<Change>> {
         let start = index.saturating_sub(self.dropped).min(self.history.len());
         self.history.range(start..).cloned().collect()
     }
 
     /// The changes after a version; `None` when some of them are no longer kept.
-    pub(crate) fn changes_after(&self, version: u64) -> Option<Vec<Change>> {
+    pub(crate) fn changes_after(&self, version: u64) -> Option<Vec<Arc<Change>>> {
         let missing = match self.history.front() {
             Some(first) => first.version > version.max(FIRST) + 1,
             None => version.max(FIRST) < self.version,

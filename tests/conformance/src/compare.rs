@@ -102,6 +102,9 @@ pub struct Listed {
     pub cases: Vec<String>,
     /// Patterns of places.
     pub at: Vec<String>,
+    /// What the real server has there contains this text.
+    #[serde(default)]
+    pub real: String,
     /// Why it is so and stays so.
     pub why: String,
 }
@@ -211,6 +214,9 @@ pub fn outcome(
             for (entry, listed) in list.iter().enumerate() {
                 let title = title(case, &difference);
                 for cases in listed.cases.iter().filter(|pattern| matches(pattern, &title)) {
+                    if !difference.real.to_string().contains(&listed.real) {
+                        continue;
+                    }
                     for place in listed.at.iter().filter(|pattern| matches(pattern, &difference.at)) {
                         used.insert((entry, cases));
                         used.insert((entry, place));
@@ -315,6 +321,7 @@ mod tests {
         let entry = Listed {
             cases: vec!["pods/*".into()],
             at: vec!["0/body/spec/b".into()],
+            real: String::new(),
             why: "because".into(),
         };
         let cases = [case("pods/get")];

@@ -397,7 +397,12 @@ impl Rules for BuiltIn {
             names::metadata_update(object, old)
         };
         self.finalizers(object, &mut errors);
-        if subresource.is_empty() && matches!(self.plural, "configmaps" | "secrets" | "services" | "pods") {
+        // What may not change comes first where it depends on nothing but the data.
+        let data = subresource.is_empty() && matches!(self.plural, "configmaps" | "secrets");
+        if data {
+            self.change(object, old, &mut errors);
+        }
+        if data || subresource.is_empty() && matches!(self.plural, "services" | "pods") {
             // A changed object of these is looked at as a new one too.
             errors.extend(names::metadata(object, self.namespaced, self.names));
             self.finalizers(object, &mut errors);
@@ -439,7 +444,9 @@ impl Rules for BuiltIn {
                     // As one that is changed, and as a Job.
                     self.content(object, &mut errors);
                 }
-                self.change(object, old, &mut errors);
+                if !data {
+                    self.change(object, old, &mut errors);
+                }
             }
         }
         errors

@@ -74,6 +74,19 @@ impl Entry {
             && (applied || self.api_version == manager.api_version)
     }
 
+    /// By what the real server tells managers apart, and in the order of which it names them: a text, in which one with a
+    /// subresource comes before one without.
+    fn identity(&self) -> String {
+        let version = if self.applied { "" } else { self.api_version.as_str() };
+        let subresource = if self.subresource.is_empty() {
+            "}"
+        } else {
+            self.subresource.as_str()
+        };
+        let end = if self.subresource.is_empty() { "" } else { "," };
+        format!("{:?}{}{version:?}{end}{subresource}", self.manager, !self.applied)
+    }
+
     fn shown(&self) -> String {
         let mut text = Value::from(self.manager.as_str()).to_string();
         if !self.subresource.is_empty() {
@@ -324,11 +337,13 @@ pub fn apply(
         .filter(|(_, fields)| !fields.is_empty())
         .collect();
     if !force && !conflicts.is_empty() {
+        let mut conflicts = conflicts;
+        conflicts.sort_by_key(|(index, _)| managers[*index].identity());
         let list: Vec<(String, Vec<String>)> = conflicts
             .iter()
             .map(|(index, fields)| (managers[*index].shown(), fields.paths()))
             .collect();
-        return Err(conflict(list));
+        return Err(conflict(&list));
     }
     for (index, fields) in &conflicts {
         managers[*index].fields = managers[*index].fields.difference(fields);
@@ -358,8 +373,7 @@ pub fn apply(
     Ok(object)
 }
 
-fn conflict(mut list: Vec<(String, Vec<String>)>) -> Status {
-    list.sort();
+fn conflict(list: &[(String, Vec<String>)]) -> Status {
     let count: usize = list.iter().map(|(_, paths)| paths.len()).sum();
     let causes: Vec<Value> = list
         .iter()
@@ -368,7 +382,7 @@ fn conflict(mut list: Vec<(String, Vec<String>)>) -> Status {
             json!({"reason": "FieldManagerConflict", "message": format!("conflict with {manager}"), "field": path})
         })
         .collect();
-    let message = match list.as_slice() {
+    let message = match list {
         [(manager, paths)] if count == 1 => {
             format!(
                 "Apply failed with 1 conflict: conflict with {manager}: {}",
@@ -377,7 +391,7 @@ fn conflict(mut list: Vec<(String, Vec<String>)>) -> Status {
         }
         _ => {
             let mut lines = Vec::new();
-            for (manager, paths) in &list {
+            for (manager, paths) in list {
                 lines.push(format!("conflicts with {manager}:"));
                 lines.extend(paths.iter().map(|path| format!("- {path}")));
             }

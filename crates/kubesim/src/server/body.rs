@@ -52,7 +52,7 @@ impl Format {
         let duplicates = RefCell::default();
         let mut decoder = serde_json::Deserializer::from_slice(body);
         let seed = Noting {
-            path: String::new(),
+            place: Place::Whole,
             duplicates: &duplicates,
         };
         let decoded = serde::de::DeserializeSeed::deserialize(seed, &mut decoder).and_then(|value| {
@@ -107,8 +107,27 @@ pub(super) fn unexpected(byte: u8) -> String {
 
 /// Decodes any JSON and notes fields that come twice.
 struct Noting<'a> {
-    path: String,
+    place: Place<'a>,
     duplicates: &'a RefCell<Vec<String>>,
+}
+
+/// Where in the body a value stands; few are ever asked.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Whole,
+    Field(&'a Place<'a>, &'a str),
+    Item(&'a Place<'a>, usize),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole => Ok(()),
+            Self::Field(Place::Whole, field) => f.write_str(field),
+            Self::Field(parent, field) => write!(f, "{parent}.{field}"),
+            Self::Item(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
 }
 
 impl<'de> serde::de::DeserializeSeed<'de> for Noting<'_> {
@@ -158,7 +177,7 @@ impl<'de> serde::de::Visitor<'de> for Noting<'_> {
         let mut list = Vec::new();
         loop {
             let seed = Noting {
-                path: format!("{}[{}]", self.path, list.len()),
+                place: Place::Item(&self.place, list.len()),
                 duplicates: self.duplicates,
             };
             match items.next_element_seed(seed)? {
@@ -171,19 +190,16 @@ impl<'de> serde::de::Visitor<'de> for Noting<'_> {
     fn visit_map<A: serde::de::MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(field) = fields.next_key::<String>()? {
-            let path = if self.path.is_empty() {
-                field.clone()
-            } else {
-                format!("{}.{field}", self.path)
-            };
+            let place = Place::Field(&self.place, &field);
             if map.contains_key(&field) {
-                self.duplicates.borrow_mut().push(path.clone());
+                self.duplicates.borrow_mut().push(place.to_string());
             }
             let seed = Noting {
-                path,
+                place,
                 duplicates: self.duplicates,
             };
-            map.insert(field, fields.next_value_seed(seed)?);
+            let value = fields.next_value_seed(seed)?;
+            map.insert(field, value);
         }
         Ok(Value::Object(map))
     }

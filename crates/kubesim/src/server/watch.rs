@@ -3,7 +3,7 @@
 //! An event reaches its watcher one latency after the change, so that the answer to a write comes before its events, as
 //! with a real server. Between events nothing wakes up but the end of the watch.
 
-use std::{collections::VecDeque, fmt::Write as _, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use http_body::Frame;
@@ -48,7 +48,7 @@ pub(super) struct Watch {
     deadline: Instant,
     bookmark_due: Option<Instant>,
     /// An event that a fault holds back until then.
-    held: Option<(Instant, String)>,
+    held: Option<(Instant, Vec<u8>)>,
     /// The event that ends the watch.
     last: Option<String>,
     ended: bool,
@@ -219,8 +219,8 @@ impl Watch {
         self.pending = table.since(self.from).cloned().collect();
     }
 
-    fn initial_lines(&mut self) -> Option<String> {
-        let mut lines = String::new();
+    fn initial_lines(&mut self) -> Option<Vec<u8>> {
+        let mut lines = Vec::new();
         while let Some((kind, stored)) = self.initial.pop_front() {
             if !self.deliver(&mut lines, kind, &stored) {
                 return Some(lines).filter(|l| !l.is_empty());
@@ -232,16 +232,16 @@ impl Watch {
             .take()
             .filter(|_| !matches!(self.show.form, Form::Table(_)))
         {
-            lines.push_str(&self.bookmark(version, true));
+            lines.extend_from_slice(self.bookmark(version, true).as_bytes());
         }
         Some(lines).filter(|l| !l.is_empty())
     }
 
     /// The lines of all events whose time has come.
-    fn due_lines(&mut self) -> String {
+    fn due_lines(&mut self) -> Vec<u8> {
         let now = Instant::now();
         let latency = self.cluster.inner.options.latency;
-        let mut lines = String::new();
+        let mut lines = Vec::new();
         while self.pending.front().is_some_and(|record| record.at + latency <= now) {
             let Some(record) = self.pending.pop_front() else { break };
             self.from = record.version;
@@ -280,11 +280,10 @@ impl Watch {
     }
 
     /// Adds an event to the lines, or lets a fault happen to it; whether the watch goes on at once.
-    fn deliver(&mut self, lines: &mut String, kind: &'static str, stored: &Stored) -> bool {
+    fn deliver(&mut self, lines: &mut Vec<u8>, kind: &'static str, stored: &Stored) -> bool {
         let intercept = self.cluster.state().intercept.clone();
         let fault = intercept.map_or(WatchFault::Deliver, |intercept| {
-            let event = json!({"type": kind, "object": &*stored.value});
-            intercept.watch_event(&self.user, self.show.kind.resource.plural, &event)
+            intercept.watch_event(&self.user, self.show.kind.resource.plural, &stored.value)
         });
         let object = if self.began {
             self.show.next_object(stored)
@@ -292,15 +291,14 @@ impl Watch {
             self.show.object(stored)
         };
         self.began = true;
-        let object = String::from_utf8_lossy(&object);
         match fault {
             WatchFault::Deliver => {
-                // Writing into a String cannot fail.
-                let _ = writeln!(lines, "{{\"type\":\"{kind}\",\"object\":{object}}}");
+                write_line(lines, kind, &object);
                 true
             }
             WatchFault::Delay(time) => {
-                let line = format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n");
+                let mut line = Vec::new();
+                write_line(&mut line, kind, &object);
                 self.held = Some((Instant::now() + time, line));
                 false
             }
@@ -325,7 +323,7 @@ impl Watch {
     }
 
     /// Ends the watch once the lines collected so far are sent.
-    fn end_after(&mut self, lines: &str, last: &str) {
+    fn end_after(&mut self, lines: &[u8], last: &str) {
         if lines.is_empty() && last.is_empty() {
             self.ended = true;
         } else {
@@ -346,6 +344,13 @@ impl Watch {
         }
         let object = json!({"kind": name, "apiVersion": api_version, "metadata": metadata});
         format!("{}\n", json!({"type": "BOOKMARK", "object": object}))
+    }
+}
+
+fn write_line(lines: &mut Vec<u8>, kind: &str, object: &[u8]) {
+    lines.reserve(kind.len() + object.len() + 24);
+    for part in [b"{\"type\":\"", kind.as_bytes(), b"\",\"object\":", object, b"}\n"] {
+        lines.extend_from_slice(part);
     }
 }
 

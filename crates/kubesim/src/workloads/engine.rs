@@ -202,7 +202,7 @@ impl Engine {
             self.follow(
                 change.resource,
                 Name::new(&change.namespace, &change.name),
-                change.new,
+                change.new.clone(),
                 &change.user,
             );
         }

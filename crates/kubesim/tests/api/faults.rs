@@ -30,9 +30,9 @@ impl Intercept for Fault {
         }
     }
 
-    fn watch_event(&self, _: &str, resource: &str, event: &Value) -> WatchFault {
+    fn watch_event(&self, _: &str, resource: &str, object: &Value) -> WatchFault {
         assert_eq!(resource, "configmaps");
-        assert!(event["object"]["metadata"]["name"].is_string());
+        assert!(object["metadata"]["name"].is_string());
         self.events.lock().unwrap().pop().unwrap_or(WatchFault::Deliver)
     }
 }
