@@ -125,6 +125,9 @@ impl Normaliser {
             drop_managed_fields(&mut body);
         }
         sort_conflicts(&mut body);
+        if is_of_custom_resources(&step.path) {
+            sort_complaints(&mut body);
+        }
         discovery(&mut body);
         ages(&mut body);
         column_texts(
@@ -380,6 +383,34 @@ fn sort_conflicts(body: &mut Value) {
     }
 }
 
+/// What a schema of a custom resource finds fault with comes in any order too, and so do its rules.
+fn sort_complaints(body: &mut Value) {
+    if body["code"] != 422 {
+        return;
+    }
+    let Some(Value::Array(causes)) = body.pointer_mut("/details/causes") else {
+        return;
+    };
+    if causes.len() < 2 {
+        return;
+    }
+    causes.sort_by_key(Value::to_string);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut texts: Vec<String> = causes
+        .iter()
+        .map(|cause| format!("{}: {}", text(&cause["field"]), text(&cause["message"])))
+        .collect();
+    texts.dedup();
+    let message = text(&body["message"]);
+    let length: usize = texts.iter().map(|text| text.len() + 2).sum();
+    // Only where the message is nothing but these complaints.
+    if let Some((head, rest)) = message.split_once(" is invalid: ")
+        && rest.len() == if texts.len() == 1 { length - 2 } else { length }
+    {
+        body["message"] = json!(format!("{head} is invalid: [{}]", texts.join(", ")));
+    }
+}
+
 /// Managers are in the order of their times, in whole seconds: which second it is depends on how fast a case is played.
 fn sort_managed_fields(body: &mut Value) {
     if let Some(Value::Array(managers)) = body.pointer_mut("/metadata/managedFields") {
@@ -550,6 +581,26 @@ mod tests {
             normaliser.text(quoted),
             r#"x: [{"kind":"a","name":"b"}]: strict: "{\"a\":1,\"metadata\":{\"creationTimestamp\":\"<time>\",\"uid\":\"<uid:1>\"}}": end"#
         );
+    }
+
+    #[test]
+    fn complaints_of_schemas_are_compared_in_any_order() {
+        let refusal = |first: &str, second: &str| {
+            json!({
+                "code": 422,
+                "message": format!("Gadget \"a\" is invalid: [spec.{first}: bad, spec.{second}: bad]"),
+                "details": {"causes": [
+                    {"field": format!("spec.{first}"), "message": "bad"},
+                    {"field": format!("spec.{second}"), "message": "bad"},
+                ]},
+            })
+        };
+        let (mut one, mut other, mut third) = (refusal("x", "y"), refusal("y", "x"), refusal("y", "z"));
+        for body in [&mut one, &mut other, &mut third] {
+            sort_complaints(body);
+        }
+        assert_eq!(one, other);
+        assert_ne!(one, third);
     }
 
     #[test]
