@@ -175,7 +175,9 @@ suite tests cargo cargo test --workspace --no-fail-fast
 suite e2e-simulated plain "$bin/serin-e2e" --simulated ${long:+--long}
 suite e2e plain "$bin/serin-e2e" ${long:+--long}
 # kubesim and the real API server: the generated cases, and random sequences of requests.
-suite conformance plain "$bin/serin-conformance" compare --sequences "${long:+10}100"
+sequences=100
+[ -z "$long" ] || sequences=1000
+suite conformance plain "$bin/serin-conformance" compare --sequences "$sequences"
 
 # Whole releases with faults, from seeds. From 2,000 on every kind of fault at every kind of step, and a crash between every
 # pair of writes, must have been reached.
