@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
+use serin_model::At as _;
 use tokio::time::Instant;
 
 /// What a Lease says.
@@ -29,14 +30,8 @@ pub struct Record {
 impl Record {
     /// Reads a Lease object. What is missing counts as released.
     pub fn of(lease: &Value) -> Self {
-        let text = |path: &str| {
-            lease
-                .pointer(path)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let number = |path: &str| lease.pointer(path).and_then(Value::as_i64).unwrap_or(0);
+        let text = |path: &str| lease.at(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let number = |path: &str| lease.at(path).and_then(Value::as_i64).unwrap_or(0);
         Self {
             resource_version: text("/metadata/resourceVersion"),
             holder: text("/spec/holderIdentity"),

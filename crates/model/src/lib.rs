@@ -2,12 +2,14 @@
 //!
 //! Knows no client, no clock and no rule: what a plan may contain is decided by the planner and checked by the audit.
 
+mod json;
 pub mod measure;
 pub mod mutant;
 mod patch;
 pub mod plan;
 pub mod world;
 
+pub use json::At;
 pub use patch::merge_patch;
 pub use plan::{Event, EventKind, Plan, PlannedWrite, Weights, Write};
 pub use world::{

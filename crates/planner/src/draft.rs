@@ -55,6 +55,9 @@ impl Draft {
     pub(crate) fn write_status(&mut self, world: &World, before: &RolloutStatus, after: &RolloutStatus) {
         // The first write of a status carries the parts that are always there, even empty (compat 1.3).
         let is_first = before.observed_generation.is_empty();
+        if before == after && !is_first {
+            return;
+        }
         let (Ok(before), Ok(after)) = (serde_json::to_value(before), serde_json::to_value(after)) else {
             return;
         };

@@ -64,11 +64,14 @@ impl<'a> Situation<'a> {
         owned.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
 
         let computed = hash::pod_template_hash(&spec.template, before.collision_count);
-        let digest = TemplateDigest::of(&spec.template, None);
+        let of_the_same_template = || {
+            let digest = TemplateDigest::of(&spec.template, None);
+            owned.iter().find(|rs| rs.digest == digest && !rs.hash().is_empty())
+        };
         let new = owned
             .iter()
             .find(|rs| rs.hash() == computed)
-            .or_else(|| owned.iter().find(|rs| rs.digest == digest && !rs.hash().is_empty()))
+            .or_else(of_the_same_template)
             .copied();
         let hash = new.map_or(computed, |rs| rs.hash().to_owned());
         let stable = owned

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serin_model::At as _;
 
 use crate::{
     crash_points::POSSIBLE,
@@ -212,7 +213,7 @@ pub fn place(rollout: &Value) -> &'static str {
     if stable.is_empty() || status["currentPodHash"] == stable {
         return "at rest";
     }
-    let steps = rollout.pointer("/spec/strategy/canary/steps").and_then(Value::as_array);
+    let steps = rollout.at("/spec/strategy/canary/steps").and_then(Value::as_array);
     let Some(steps) = steps.filter(|steps| !steps.is_empty()) else {
         return "no steps";
     };
@@ -251,7 +252,7 @@ fn features(history: &History) -> Vec<String> {
             "spec: no router"
         }
         .to_owned());
-        if let Some(canary) = app.rollout.pointer("/spec/strategy/canary").and_then(Value::as_object) {
+        if let Some(canary) = app.rollout.at("/spec/strategy/canary").and_then(Value::as_object) {
             for field in canary.keys() {
                 add(format!("spec: canary.{field}"));
             }

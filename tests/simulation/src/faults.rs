@@ -303,7 +303,7 @@ impl Intercept for Faults {
         decided
     }
 
-    fn watch_event(&self, user: &str, resource: &str, event: &Value) -> WatchFault {
+    fn watch_event(&self, user: &str, resource: &str, object: &Value) -> WatchFault {
         if !is_controller(user) {
             return WatchFault::Deliver;
         }
@@ -333,10 +333,7 @@ impl Intercept for Faults {
             resource,
             subresource: "",
             namespace: "",
-            name: event
-                .pointer("/object/metadata/name")
-                .and_then(Value::as_str)
-                .unwrap_or_default(),
+            name: object["metadata"]["name"].as_str().unwrap_or_default(),
             body: &Value::Null,
         };
         state.strike(at, place, &call);

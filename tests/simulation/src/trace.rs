@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use serde_json::Value;
+use serin_model::At as _;
 
 use crate::history::{Cause, History, is_controller};
 
@@ -101,7 +102,7 @@ pub fn timeline(history: &History) -> String {
             lines.push((asked.at, 3, i, text));
         }
         if asked.method == "POST" && asked.path.contains("/events") && asked.code == 201 {
-            let text = |path: &str| asked.body.pointer(path).and_then(Value::as_str).unwrap_or_default();
+            let text = |path: &str| asked.body.at(path).and_then(Value::as_str).unwrap_or_default();
             let said = format!(
                 "{:<12} says of {}: {} {}",
                 asked.user,
@@ -226,7 +227,7 @@ fn notable(plural: &str, old: Option<&Value>, new: Option<&Value>) -> Vec<String
         _ => {}
     }
     for path in paths {
-        let at = |object: Option<&Value>| object.and_then(|o| o.pointer(path)).cloned().unwrap_or_default();
+        let at = |object: Option<&Value>| object.and_then(|o| o.at(path)).cloned().unwrap_or_default();
         let (before, after) = (at(old), at(new));
         if before != after {
             let name = path.trim_start_matches('/').replace('/', ".");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use serin_model::At as _;
 
 /// The label that tells revisions apart, and the key in a managed Service's selector.
 pub(crate) const HASH: &str = "rollouts-pod-template-hash";
@@ -12,22 +13,22 @@ const PLUGIN: &str = "argoproj-labs/gatewayAPI";
 
 /// The text at this path; empty when there is none.
 pub(crate) fn text<'a>(value: &'a Value, path: &str) -> &'a str {
-    value.pointer(path).and_then(Value::as_str).unwrap_or_default()
+    value.at(path).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The number at this path.
 pub(crate) fn number(value: &Value, path: &str) -> Option<i64> {
-    value.pointer(path).and_then(Value::as_i64)
+    value.at(path).and_then(Value::as_i64)
 }
 
 /// Whether the field at this path is `true`.
 pub(crate) fn flag(value: &Value, path: &str) -> bool {
-    value.pointer(path).and_then(Value::as_bool).unwrap_or(false)
+    value.at(path).and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// The list at this path; empty when there is none.
 pub(crate) fn list<'a>(value: &'a Value, path: &str) -> &'a [Value] {
-    value.pointer(path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value.at(path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// A time stamp.
@@ -102,7 +103,7 @@ pub(crate) struct Rollout<'a>(pub &'a Value);
 
 impl<'a> Rollout<'a> {
     fn canary(self) -> &'a Value {
-        self.0.pointer("/spec/strategy/canary").unwrap_or(&Value::Null)
+        self.0.at("/spec/strategy/canary").unwrap_or(&Value::Null)
     }
 
     pub(crate) fn status(self) -> &'a Value {
@@ -118,7 +119,7 @@ impl<'a> Rollout<'a> {
     }
 
     pub(crate) fn is_going(self) -> bool {
-        self.0.pointer("/metadata/deletionTimestamp").is_some()
+        self.0.at("/metadata/deletionTimestamp").is_some()
     }
 
     pub(crate) fn replicas(self) -> i64 {
@@ -156,12 +157,12 @@ impl<'a> Rollout<'a> {
 
     /// Whether a router splits the traffic.
     pub(crate) fn has_router(self) -> bool {
-        self.canary().pointer("/trafficRouting/plugins").is_some()
+        self.canary().at("/trafficRouting/plugins").is_some()
     }
 
     /// (namespace, name) of the HTTPRoutes.
     pub(crate) fn routes(self) -> Vec<(&'a str, &'a str)> {
-        let plugins = self.canary().pointer("/trafficRouting/plugins");
+        let plugins = self.canary().at("/trafficRouting/plugins");
         let Some(config) = plugins.and_then(|p| p.get(PLUGIN)) else {
             return Vec::new();
         };
@@ -265,7 +266,7 @@ impl<'a> Rollout<'a> {
 
     /// What makes a new revision or starts the steps anew: template and steps.
     pub(crate) fn plan_of_release(self) -> (Option<&'a Value>, Option<&'a Value>) {
-        (self.0.pointer("/spec/template"), self.canary().get("steps"))
+        (self.0.at("/spec/template"), self.canary().get("steps"))
     }
 
     // Status.
@@ -440,7 +441,7 @@ pub(crate) fn serves(slice: &Value, replica_set: &str) -> bool {
     list(slice, "/endpoints").iter().any(|e| {
         let pod = text(e, "/targetRef/name");
         pod.strip_prefix(replica_set).is_some_and(|rest| rest.starts_with('-'))
-            && e.pointer("/conditions/ready").and_then(Value::as_bool).unwrap_or(true)
+            && e.at("/conditions/ready").and_then(Value::as_bool).unwrap_or(true)
     })
 }
 

@@ -13,6 +13,7 @@ use std::{
 
 use serde_json::Value;
 use serin_kubesim::{Change, Resource};
+use serin_model::At as _;
 
 use super::facts::owner;
 
@@ -87,7 +88,7 @@ impl<'h> Picture<'h> {
                 Kind::Slice => Some((
                     &mut self.slices,
                     object
-                        .pointer("/metadata/labels/kubernetes.io~1service-name")
+                        .at("/metadata/labels/kubernetes.io~1service-name")
                         .and_then(Value::as_str)
                         .unwrap_or_default(),
                 )),

@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
+use serin_model::At as _;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, sleep_until},
@@ -221,7 +222,7 @@ impl<'a> Run<'a> {
     async fn settle(&mut self, from: Duration) -> Duration {
         let bound = from + bound(self.scenario);
         let quiet = quiet(self.scenario);
-        let mut seen = self.world.cluster.history_since(0).len();
+        let mut seen = self.world.cluster.changes_so_far();
         let mut last = from;
         let mut asked = 0;
         while self.now() < bound {
@@ -251,7 +252,7 @@ impl<'a> Run<'a> {
         });
         let durations = paused.map(|rollout| {
             let index = rollout["status"]["currentStepIndex"].as_u64().unwrap_or(0);
-            let step = rollout.pointer(&format!("/spec/strategy/canary/steps/{index}/pause/duration"));
+            let step = rollout.at(&format!("/spec/strategy/canary/steps/{index}/pause/duration"));
             step.map_or(0, seconds)
         });
         Duration::from_secs(durations.max().unwrap_or(0))
@@ -271,7 +272,7 @@ impl<'a> Run<'a> {
             scenario: self.scenario.clone(),
             start: world::start(),
             changes: cluster.history(),
-            requests: cluster.requests(),
+            requests: cluster.take_requests(),
             traffic: samples,
             queries: self.world.provider.asked(),
             refusals: self.processes.refusals(),
@@ -315,7 +316,7 @@ fn calm_from(scenario: &Scenario) -> Duration {
 fn quiet(scenario: &Scenario) -> Duration {
     let mut longest = 30;
     for spec in specs(scenario) {
-        let number = |path: &str| spec.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+        let number = |path: &str| spec.at(path).and_then(Value::as_u64).unwrap_or(0);
         for path in [
             "/strategy/canary/scaleDownDelaySeconds",
             "/strategy/canary/abortScaleDownDelaySeconds",
@@ -340,8 +341,8 @@ fn quiet(scenario: &Scenario) -> Duration {
 fn bound(scenario: &Scenario) -> Duration {
     let mut total = 120;
     for spec in specs(scenario) {
-        let number = |path: &str| spec.pointer(path).and_then(Value::as_u64).unwrap_or(0);
-        let steps = spec.pointer("/strategy/canary/steps").and_then(Value::as_array);
+        let number = |path: &str| spec.at(path).and_then(Value::as_u64).unwrap_or(0);
+        let steps = spec.at("/strategy/canary/steps").and_then(Value::as_array);
         let steps = steps.map(Vec::as_slice).unwrap_or_default();
         // Each step may take a start of pods (slow ones: 40 s) and an analysis.
         let each: u64 = steps.iter().map(|step| seconds(&step["pause"]["duration"]) + 60).sum();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use serin_model::At as _;
 
 use super::{Due, Run};
 use crate::{
@@ -101,11 +102,11 @@ impl Run<'_> {
             .is_some_and(|list| !list.is_empty());
         let index = status["currentStepIndex"].as_u64().unwrap_or(0);
         let steps = rollout
-            .pointer("/spec/strategy/canary/steps")
+            .at("/spec/strategy/canary/steps")
             .and_then(Value::as_array)
             .map_or(0, Vec::len);
         let inconclusive = status
-            .pointer("/canary/currentStepAnalysisRunStatus/status")
+            .at("/canary/currentStepAnalysisRunStatus/status")
             .is_some_and(|phase| phase == "Inconclusive");
         let next = (index + 1).min(steps as u64);
         let patch = if paused && inconclusive && status["controllerPause"] == true {

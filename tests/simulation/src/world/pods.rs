@@ -8,6 +8,7 @@ use std::{
 
 use serde_json::Value;
 use serin_kubesim::workloads::{PodBehaviour, PodPlan};
+use serin_model::At as _;
 use tokio::time::Instant;
 
 use crate::{
@@ -46,7 +47,7 @@ impl Pods {
 
 /// The image of a pod's first container.
 pub(super) fn image(pod: &Value) -> &str {
-    pod.pointer("/spec/containers/0/image")
+    pod.at("/spec/containers/0/image")
         .and_then(Value::as_str)
         .unwrap_or_default()
 }
@@ -56,10 +57,7 @@ impl PodBehaviour for Pods {
         let Some(image) = self.images.get(image(pod)) else {
             return PodPlan::default();
         };
-        let name = pod
-            .pointer("/metadata/name")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let name = pod.at("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         let mut mood = Stream::new(self.seed, name);
         // Some take a little longer than others.
         let own = mood.between(0, 200);

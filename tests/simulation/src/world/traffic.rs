@@ -11,6 +11,7 @@ use std::{
 
 use serde_json::Value;
 use serin_kubesim::{Change, Cluster};
+use serin_model::At as _;
 
 use crate::{
     history::{Cause, Sample, Share},
@@ -79,7 +80,7 @@ pub struct Traffic {
     lag: Duration,
     seen: usize,
     /// On their way to the gateway.
-    on_the_way: VecDeque<(Duration, Change)>,
+    on_the_way: VecDeque<(Duration, Arc<Change>)>,
     services: BTreeSet<Id>,
     /// By Service, by slice.
     slices: BTreeMap<Id, BTreeMap<String, Vec<Endpoint>>>,
@@ -211,12 +212,12 @@ impl Traffic {
                 self.pods.remove(&id);
             }
             Some(new) => {
-                let conditions = new.pointer("/status/conditions").and_then(Value::as_array);
+                let conditions = new.at("/status/conditions").and_then(Value::as_array);
                 let ready = conditions
                     .into_iter()
                     .flatten()
                     .any(|c| c["type"] == "Ready" && c["status"] == "True");
-                let ending = new.pointer("/metadata/deletionTimestamp").is_some();
+                let ending = new.at("/metadata/deletionTimestamp").is_some();
                 let before = self.pods.get(&id).is_some_and(|p| p.answers);
                 let pod = Pod {
                     hash: text(new, "/metadata/labels/rollouts-pod-template-hash").to_owned(),
@@ -394,7 +395,7 @@ fn belongs(name: &str, app: &App) -> bool {
 
 fn backends(route: &Value, app: &App) -> Vec<(String, f64)> {
     let stable = format!("{}-stable", app.name);
-    let rules = route.pointer("/spec/rules").and_then(Value::as_array);
+    let rules = route.at("/spec/rules").and_then(Value::as_array);
     for rule in rules.into_iter().flatten() {
         let refs: Vec<(String, f64)> = rule["backendRefs"]
             .as_array()
@@ -428,5 +429,5 @@ fn endpoints(slice: &Value) -> Vec<Endpoint> {
 }
 
 fn text<'a>(object: &'a Value, path: &str) -> &'a str {
-    object.pointer(path).and_then(Value::as_str).unwrap_or_default()
+    object.at(path).and_then(Value::as_str).unwrap_or_default()
 }
