@@ -81,7 +81,15 @@ fn selector_and_template(spec: &Value, empty_for: &str, kind: &str, errors: &mut
                     selector.clone(),
                     format!("empty selector is invalid for {empty_for}"),
                 ));
-            } else if errors.len() == before && !matches(selector, &spec["template"]["metadata"]["labels"]) {
+            } else if errors.len() > before {
+                // Whether it selects what the template makes is not asked any more, nor what else the template is like.
+                errors.push(FieldError::invalid(
+                    "spec.selector",
+                    selector.clone(),
+                    "invalid label selector",
+                ));
+                return;
+            } else if !matches(selector, &spec["template"]["metadata"]["labels"]) {
                 mismatch(spec, errors);
             }
         }

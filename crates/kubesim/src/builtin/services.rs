@@ -18,7 +18,8 @@ pub(super) fn service(object: &Value, errors: &mut Vec<FieldError>) {
     let kind = text(spec, "type");
     let headless = text(spec, "clusterIP") == "None";
     let ports = list(spec, "ports");
-    if !text(spec, "clusterIP").is_empty() && list(spec, "clusterIPs").is_empty() {
+    let without_list = !text(spec, "clusterIP").is_empty() && list(spec, "clusterIPs").is_empty();
+    if without_list && kind != "ExternalName" {
         errors.push(FieldError::required("spec.clusterIPs", ""));
         return;
     }
@@ -32,7 +33,7 @@ pub(super) fn service(object: &Value, errors: &mut Vec<FieldError>) {
             format!("may not be set to 'None' for {kind} services"),
         )),
         "ExternalName" => {
-            if !list(spec, "clusterIPs").is_empty() {
+            if without_list || !list(spec, "clusterIPs").is_empty() {
                 errors.push(FieldError::forbidden(
                     "spec.clusterIPs",
                     "may not be set for ExternalName services",

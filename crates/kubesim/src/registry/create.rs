@@ -56,9 +56,16 @@ pub(crate) fn create(state: &mut State, write: &Write<'_>, mut object: Value) ->
     // A dry run draws too: two objects never have the same, not even one that is not kept.
     object["metadata"]["uid"] = json!(state.store.random.uuid());
     meta::first_generation(&mut object, kind);
-    kind.prepare_create(&mut object);
-    kind.default(&mut object);
-    track(state, write, None, &mut object);
+    if write.subresource == "status" {
+        // What the status was to be is noted although it is not kept.
+        track(state, write, None, &mut object);
+        kind.prepare_create(&mut object);
+        kind.default(&mut object);
+    } else {
+        kind.prepare_create(&mut object);
+        kind.default(&mut object);
+        track(state, write, None, &mut object);
+    }
     let mut addresses = super::addresses(state, write);
     kind.prepare(&mut object, None, write.subresource, &mut addresses);
     if !write.options.dry_run {
