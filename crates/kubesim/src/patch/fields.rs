@@ -139,7 +139,14 @@ fn shown(key: &str) -> String {
     }
     if let Some(keys) = key.strip_prefix("k:") {
         let keys: Map<String, Value> = serde_json::from_str(keys).unwrap_or_default();
-        let parts: Vec<String> = keys.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let scalar = |value: &Value| match value {
+            Value::Object(_) | Value::Array(_) => String::new(),
+            scalar => scalar.to_string(),
+        };
+        let parts: Vec<String> = keys
+            .iter()
+            .map(|(name, value)| format!("{name}={}", scalar(value)))
+            .collect();
         return format!("[{}]", parts.join(","));
     }
     if let Some(value) = key.strip_prefix("v:") {

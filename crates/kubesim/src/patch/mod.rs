@@ -25,6 +25,13 @@ pub fn undecodable(patched: &Value, why: &str) -> Status {
     invalid("", "", "", &[FieldError::invalid("patch", patched.to_string(), why)])
 }
 
+/// Whether the merging library finds an object to be of its schema.
+pub(crate) fn fits_schema(object: &Value, node: &crate::schema::Node) -> bool {
+    let mut complaints = Vec::new();
+    fits::fits(object, Some(node), "", &mut complaints);
+    complaints.is_empty()
+}
+
 /// The kind of a JSON value as Go's decoder names it.
 fn kind(value: &Value) -> &'static str {
     match value {

@@ -105,6 +105,11 @@ fn another_uid(write: &Write<'_>, uid: &str, stored_uid: &str) -> Status {
     )
 }
 
+fn fits(kind: &Kind, object: &Value) -> bool {
+    kind.rules(&kind.storage)
+        .is_none_or(|rules| crate::patch::fits_schema(object, rules.node()))
+}
+
 /// How errors of the storage name an object.
 fn storage_key(write: &Write<'_>) -> String {
     let resource = write.kind.resource;
@@ -149,6 +154,8 @@ pub(super) fn finish(
     let kind = &write.kind;
     let before = &*old.value;
     state.warned.clone_from(&warnings);
+    // Where the rest of what came with a status does not fit the schema, nobody manages anything from then on.
+    let misfits = write.subresource == "status" && kind.is_custom() && state.managed_fields && !fits(kind, &new);
     new["kind"] = json!(kind.kind);
     new["apiVersion"] = json!(kind.api_version(&kind.storage));
     meta::drop_nulls(&mut new);
@@ -187,6 +194,9 @@ pub(super) fn finish(
     }
     kind.default(&mut new);
     track(state, write, Some(before), &mut new);
+    if misfits {
+        metadata(&mut new).remove("managedFields");
+    }
     let mut addresses = super::addresses(state, write);
     kind.prepare(&mut new, Some(before), write.subresource, &mut addresses);
     if !write.options.dry_run {

@@ -70,6 +70,8 @@ pub struct CrdVersion {
     columns: Vec<Column>,
     /// Whether the schema has rules in the Common Expression Language.
     has_rules: bool,
+    /// The one of those rules that is understood: fields that may not change once they are set, and what is said then.
+    immutable: Vec<(Vec<String>, String)>,
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
@@ -271,7 +273,12 @@ impl CrdVersion {
                 .map(str::to_owned),
         });
         let selectable = version.get("selectableFields").and_then(Value::as_array);
+        let mut immutable = Vec::new();
+        if let Some(schema) = version.pointer("/schema/openAPIV3Schema") {
+            find_immutable(schema, &mut Vec::new(), &mut immutable);
+        }
         Self {
+            immutable,
             has_rules: version.pointer("/schema/openAPIV3Schema").is_some_and(has_rules),
             name: text(version, "/name").to_owned(),
             served: version["served"] == true,
@@ -370,6 +377,19 @@ impl CrdVersion {
         }
     }
 
+    /// Complaints about fields that may not change.
+    fn changed(&self, object: &Value, old: &Value) -> Vec<FieldError> {
+        let is_changed = |path: &[String]| {
+            let new = path.iter().try_fold(object, |at, name| at.get(name));
+            let old = path.iter().try_fold(old, |at, name| at.get(name));
+            new.is_some() && old.is_some() && new != old
+        };
+        let changed = self.immutable.iter().filter(|(path, _)| is_changed(path));
+        changed
+            .map(|(path, message)| FieldError::invalid(path.join("."), Value::Null, "").showing(message.clone()))
+            .collect()
+    }
+
     fn scale_spec(&self, object: &Value, errors: &mut Vec<FieldError>) {
         if let Some(scale) = &self.scale {
             Self::check_count(object, &scale.spec_replicas, errors);
@@ -465,6 +485,9 @@ impl Rules for CrdVersion {
         if !lists.is_empty() && check_keyed_lists(old, &self.node).is_empty() {
             errors.extend(lists);
         }
+        if subresource != "status" && !errors.iter().any(is_blocking) {
+            errors.extend(self.changed(object, old));
+        }
         if self.has_rules {
             rules_skipped(&mut errors);
         }
@@ -486,18 +509,37 @@ impl Rules for CrdVersion {
 
 /// The server does not come to its rules in the Common Expression Language where the object is not of the right form, and
 /// says so.
+/// Whether rules are not asked any more.
+fn is_blocking(error: &FieldError) -> bool {
+    matches!(
+        error.complaint,
+        Complaint::NotSupported
+            | Complaint::Required
+            | Complaint::TooLong
+            | Complaint::TooMany
+            | Complaint::TypeInvalid
+    )
+}
+
+/// Fields of objects (not of lists' items) with the rule that they stay what they are.
+fn find_immutable(schema: &Value, path: &mut Vec<String>, found: &mut Vec<(Vec<String>, String)>) {
+    const RULE: &str = "self == oldSelf";
+    let rules = schema["x-kubernetes-validations"].as_array();
+    for rule in rules.into_iter().flatten().filter(|rule| rule["rule"] == RULE) {
+        let message = rule["message"]
+            .as_str()
+            .map_or_else(|| format!("failed rule: {RULE}"), str::to_owned);
+        found.push((path.clone(), message));
+    }
+    for (name, child) in schema["properties"].as_object().into_iter().flatten() {
+        path.push(name.clone());
+        find_immutable(child, path, found);
+        path.pop();
+    }
+}
+
 fn rules_skipped(errors: &mut Vec<FieldError>) {
-    let blocking = errors.iter().any(|error| {
-        matches!(
-            error.complaint,
-            Complaint::NotSupported
-                | Complaint::Required
-                | Complaint::TooLong
-                | Complaint::TooMany
-                | Complaint::TypeInvalid
-        )
-    });
-    if blocking {
+    if errors.iter().any(is_blocking) {
         errors.push(FieldError::invalid(
             "<nil>",
             Value::Null,
