@@ -78,6 +78,10 @@ fn switched(before: &Facts<'_>, after: &Facts<'_>, findings: &mut Findings) {
             continue;
         }
         let share = after.share(|hash| hash == new);
+        if before.share(|hash| hash == new) >= share {
+            // It has all of that already, through the other Service.
+            continue;
+        }
         let least = needed(before, share);
         // Compat 2.4: a threshold lets a release complete with fewer pods; then its pods are the stable ones.
         let has_threshold = before.canary.is_some_and(|c| c.replica_progress_threshold.is_some());

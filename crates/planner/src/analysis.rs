@@ -122,6 +122,18 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &mut PauseDecision, draft: &mu
     runs
 }
 
+/// A run that the status names ended otherwise than well.
+pub(crate) fn has_bad_news(s: &Situation<'_>) -> bool {
+    let recorded = &s.before.canary;
+    [
+        &recorded.current_step_analysis_run_status,
+        &recorded.current_background_analysis_run_status,
+    ]
+    .into_iter()
+    .filter_map(|named| find(s, named.as_ref()))
+    .any(|run| matches!(run.phase, Phase::Failed | Phase::Error | Phase::Inconclusive))
+}
+
 fn find<'a>(s: &Situation<'a>, recorded: Option<&RunStatus>) -> Option<&'a AnalysisRunView> {
     let name = &recorded?.name;
     s.world.analysis_runs.iter().find(|run| run.name == *name)

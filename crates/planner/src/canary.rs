@@ -57,8 +57,14 @@ pub(crate) fn plan(s: &Situation<'_>) -> Plan {
     if s.is_scaling_event() {
         // A person or an autoscaler changed the size: only that, so that steps and analysis see settled counts.
         scaling::reconcile(s, &pause, &mut draft);
+        pause.keep_marks();
         after.canary.weights.clone_from(&s.before.canary.weights);
         carry_runs(s, &mut after);
+        if analysis::has_bad_news(s) {
+            // What follows from it is decided in the next pass; no step is passed meanwhile.
+            finish(s, after, &pause, None, &mut draft);
+            return draft.finish();
+        }
     } else {
         revision::collect_history(s, &mut draft);
         // Verdicts first: an abort found in this pass already takes the weight and the Service back.

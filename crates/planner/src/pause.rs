@@ -15,6 +15,7 @@ pub(crate) struct PauseDecision {
     clear: bool,
     abort: Option<String>,
     remove_abort: bool,
+    keep_marks: bool,
 }
 
 impl PauseDecision {
@@ -34,6 +35,11 @@ impl PauseDecision {
     pub(crate) fn clear(&mut self) {
         self.clear = true;
         self.add.clear();
+    }
+
+    /// What a person asked for stays asked for: this pass does not get as far as to act upon a resumption or a retry.
+    pub(crate) fn keep_marks(&mut self) {
+        self.keep_marks = true;
     }
 
     /// The first reason counts.
@@ -62,6 +68,7 @@ impl PauseDecision {
         after.aborted_at = None;
         after.pause_conditions.clear();
         after.controller_pause = false;
+        let keeps = self.keep_marks && !self.clear && self.remove.is_empty();
         if self.is_aborted(before) {
             after.abort = Some(true);
             after.aborted_at = before.aborted_at.or_else(|| Some(Time::new(now)));
@@ -90,8 +97,11 @@ impl PauseDecision {
                 ));
             }
         }
+        if keeps {
+            after.aborted_at = before.aborted_at;
+        }
         if after.pause_conditions.is_empty() {
-            paused = false;
+            paused = keeps && before.controller_pause && before.pause_conditions.is_empty();
             if !before.pause_conditions.is_empty() {
                 events.push(Event::normal("RolloutResumed", "Rollout is resumed"));
             }

@@ -4,14 +4,17 @@ use serde_json::json;
 use serin_api::{HASH_LABEL, MANAGED_BY_ANNOTATION};
 use serin_model::{Event, ReplicaSetView, Write};
 
-use crate::{draft::Draft, pause::PauseDecision, situation::Situation, traffic};
+use crate::{draft::Draft, pause::PauseDecision, replicas::share_of, situation::Situation, traffic};
 
 /// Points both Services at the ReplicaSet they belong to, as far as its pods permit.
 ///
 /// After an abort with a router the canary Service goes to the stable version and stays there; upstream's next pass puts
 /// it back and forth (recordings README 1).
 pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Draft) {
-    point(s, s.canary.stable_service.as_deref(), s.stable, draft);
+    let stable_weight = s.canary.max_weight() - traffic::least_given(s);
+    if !loses_pods(s, s.canary.stable_service.as_deref(), s.stable, stable_weight) {
+        point(s, s.canary.stable_service.as_deref(), s.stable, draft);
+    }
     let aborted = pause.is_aborted(s.before) && !s.is_fully_promoted();
     let to_stable = aborted && if s.has_router() { weight_is_off(s) } else { true };
     if to_stable {
@@ -27,9 +30,27 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Dr
     if s.is_fully_promoted() && s.canary.is_dynamic_stable_scale() && canary_holds_weight(s) {
         return;
     }
-    if !is_behind_weight(s) {
+    if !is_behind_weight(s) && !loses_pods(s, s.canary.canary_service.as_deref(), s.new, traffic::given(s)) {
         point(s, s.canary.canary_service.as_deref(), s.new, draft);
     }
+}
+
+/// Behind a router, the Service's part of the traffic would get fewer pods than it needs and than it has now (write rule W2).
+/// Upstream switches with the first available pod. The way back of an abort does not ask.
+fn loses_pods(s: &Situation<'_>, name: Option<&str>, rs: Option<&ReplicaSetView>, weight: i32) -> bool {
+    let (Some(service), Some(rs)) = (name.and_then(|name| s.world.services.get(name)), rs) else {
+        return false;
+    };
+    if !s.has_router() || service.hash() == rs.hash() {
+        return false;
+    }
+    let r = s.spec.desired_replicas();
+    let least = share_of(r, weight, s.canary.max_weight()) - s.canary.max_unavailable_count(r);
+    let selected = s
+        .all()
+        .filter(|rs| service.hash().is_empty() || rs.hash() == service.hash());
+    let has: i32 = selected.map(ReplicaSetView::lasting).sum();
+    rs.lasting() < least.min(has)
 }
 
 /// A weight that an earlier revision was given would fall to the new one with the Service, whatever its step allows: it is

@@ -126,10 +126,12 @@ fn desired(s: &Situation<'_>, pause: &PauseDecision) -> (i32, String) {
     } else if s.canary.steps().is_empty() {
         0
     } else if let Some((index, _)) = s.step {
+        let (earlier, wanted) = (s.set_weight_at(index), s.set_weight_at(index + 1));
         if s.at_desired_counts(false) {
-            s.set_weight_at(index + 1)
+            wanted
         } else {
-            s.set_weight_at(index)
+            // On the way down nothing is raised to the weight before, whoever took it off.
+            earlier.min(given(s).max(wanted))
         }
     } else if s.at_desired_counts(false) {
         max
@@ -227,6 +229,11 @@ fn stands_behind(s: &Situation<'_>, service: Option<&str>, rs: &ReplicaSetView, 
 fn observed<'a>(s: &'a Situation<'a>) -> impl Iterator<Item = i32> + 'a {
     let routes = s.world.routes.values().flatten();
     routes.flat_map(|view| view.weights.iter().map(|(canary, _)| *canary))
+}
+
+/// The least of them.
+pub(crate) fn least_given(s: &Situation<'_>) -> i32 {
+    observed(s).min().unwrap_or(0)
 }
 
 /// The greatest of them.

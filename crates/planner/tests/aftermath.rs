@@ -247,3 +247,54 @@ fn pods_whose_route_cannot_be_read_stay() {
     }
     assert_eq!(sizes(&plan(&world, now())), BTreeMap::new());
 }
+
+#[test]
+fn on_the_way_down_a_weight_is_not_raised_to_the_one_before() {
+    // The canary has lost its pods at the step after 60 %, and somebody wrote 30 into the route.
+    let mut world = at_first_step(&json!([{ "setWeight": 60 }, { "setWeight": 20 }]));
+    status(&mut world, &json!({ "currentStepIndex": 1 }));
+    let new = new_hash(&world);
+    let set = replica_set(&mut world, &new);
+    (set.replicas, set.current, set.ready, set.available) = (3, 3, 2, 2);
+    give(&mut world, 30);
+    assert_eq!(weight(&plan(&world, now())), None);
+    give(&mut world, 70);
+    assert_eq!(weight(&plan(&world, now())), Some(60));
+}
+
+#[test]
+fn a_resumption_and_a_retry_outlast_a_change_of_size() {
+    let mut world = watched(Phase::Inconclusive);
+    let new = new_hash(&world);
+    let annotations = &mut replica_set(&mut world, &new).annotations;
+    annotations.insert(DESIRED_REPLICAS_ANNOTATION.to_owned(), "3".to_owned());
+    let resumed = json!({ "currentStepIndex": 0, "controllerPause": true, "pauseConditions": null });
+    status(&mut world, &resumed);
+    let pass = new_status(&plan(&world, now()));
+    assert!(pass.get("controllerPause").is_none(), "it stays true: {pass}");
+    let retried = json!({ "controllerPause": null, "abortedAt": "2026-01-01T00:09:00Z", "abort": false });
+    status(&mut world, &retried);
+    let pass = new_status(&plan(&world, now()));
+    assert!(pass.get("abortedAt").is_none(), "it stays: {pass}");
+}
+
+#[test]
+fn a_service_with_traffic_does_not_go_to_a_revision_with_fewer_pods_than_that_needs() {
+    // Stable was promoted; its Service still selects the version before, which has all its pods.
+    let mut world = canary();
+    let new = new_hash(&world);
+    status(
+        &mut world,
+        &json!({
+            "stableRS": new, "currentStepIndex": 3, "controllerPause": null, "pauseConditions": null,
+            "canary": { "weights": { "canary": { "weight": 0 }, "stable": { "weight": 100 } } },
+        }),
+    );
+    give(&mut world, 0);
+    let set = replica_set(&mut world, &new);
+    (set.replicas, set.current, set.ready, set.available) = (4, 4, 1, 1);
+    assert_eq!(switches(&plan(&world, now())), [""; 0]);
+    let set = replica_set(&mut world, &new);
+    (set.ready, set.available) = (4, 4);
+    assert_eq!(switches(&plan(&world, now())), [format!("demo-stable {new:?}")]);
+}

@@ -17,10 +17,6 @@ fn closest(replicas: i64, weight: i64, surge: i64) -> (i64, i64) {
     if replicas == 0 {
         return (0, 0);
     }
-    // Half a pod from all of them and no room for one more: upstream finds no pair, and stable keeps everything.
-    if surge == 0 && replicas > 1 && (100 - weight) * replicas == 50 {
-        return (0, replicas);
-    }
     let ends = weight == 0 || weight == 100 || (replicas == 1 && surge == 0);
     let totals = if surge > 0 {
         vec![replicas, replicas + 1]

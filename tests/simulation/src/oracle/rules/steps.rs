@@ -169,6 +169,10 @@ pub(crate) fn background_verdict(write: &StatusWrite<'_, '_>) -> Option<String> 
         return None;
     }
     let has_resumed = write.old.controller_pause() && !write.old.is_held();
+    // Nor does the verdict of an aborted try stand against the next one (compat 2.6).
+    if !text(write.old.status(), "/abortedAt").is_empty() && !write.old.is_aborted() {
+        return None;
+    }
     let views = write.scene.views(Kind::Run, write.old.namespace(), name);
     let is_bad = |phase: &str| matches!(phase, "Failed" | "Error") || (phase == "Inconclusive" && !has_resumed);
     let phases: Vec<&str> = views.into_iter().flatten().map(|r| text(r, "/status/phase")).collect();
