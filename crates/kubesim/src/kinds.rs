@@ -272,6 +272,14 @@ impl Kind {
             .unwrap_or_default()
     }
 
+    /// Whether the metadata of a change is looked at by the kind's own rules too.
+    pub(crate) fn looks_at_metadata(&self) -> bool {
+        !matches!(
+            self.resource.plural,
+            "events" | "endpointslices" | "poddisruptionbudgets"
+        ) || self.is_custom()
+    }
+
     /// Complaints about the metadata of a change that do not depend on the kind.
     pub(crate) fn validate_metadata_update(&self, object: &Value, old: &Value) -> Vec<FieldError> {
         if self.is("", "events") {

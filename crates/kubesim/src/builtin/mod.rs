@@ -402,8 +402,9 @@ impl Rules for BuiltIn {
         if data {
             self.change(object, old, &mut errors);
         }
-        if data || subresource.is_empty() && matches!(self.plural, "services" | "pods") {
-            // A changed object of these is looked at as a new one too.
+        let as_new = data || subresource.is_empty() && matches!(self.plural, "services" | "pods");
+        if as_new && errors.iter().any(|error| error.field.starts_with("metadata.")) {
+            // A changed object of these is looked at as a new one too, which finds the same again.
             errors.extend(names::metadata(object, self.namespaced, self.names));
             self.finalizers(object, &mut errors);
         }
