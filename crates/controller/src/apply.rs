@@ -13,7 +13,8 @@ use crate::{
     calls::{Format, Refusal, Target},
     context::Context,
     events::{Record, Subject},
-    kinds::{ClusterTemplate, Kind, Lean, NamespacedTemplate, RolloutEntry, RouteEntry, RunEntry},
+    kinds::{ClusterTemplate, Kind, Lean, NamespacedTemplate, Reduced, RolloutEntry, RouteEntry, RunEntry},
+    packed::PackedReplicaSet,
     stores::{Affected, Stored, Stores},
     table::Key,
 };
@@ -44,7 +45,7 @@ pub fn take_in(stores: &mut Stores, kind: Kind, object: Value) -> Result<Affecte
     }
     match kind {
         Kind::Rollout => one::<RolloutEntry>(stores, object),
-        Kind::ReplicaSet => one::<serin_model::ReplicaSetView>(stores, object),
+        Kind::ReplicaSet => one::<PackedReplicaSet>(stores, object),
         Kind::Service => one::<serin_model::ServiceView>(stores, object),
         Kind::EndpointSlice => one::<crate::kinds::SliceView>(stores, object),
         Kind::AnalysisRun => one::<RunEntry>(stores, object),
@@ -58,7 +59,7 @@ pub fn take_in(stores: &mut Stores, kind: Kind, object: Value) -> Result<Affecte
 pub fn bury(stores: &mut Stores, kind: Kind, key: &Key, uid: &str) -> Affected {
     match kind {
         Kind::Rollout => stores.bury::<RolloutEntry>(key, uid),
-        Kind::ReplicaSet => stores.bury::<serin_model::ReplicaSetView>(key, uid),
+        Kind::ReplicaSet => stores.bury::<PackedReplicaSet>(key, uid),
         Kind::Service => stores.bury::<serin_model::ServiceView>(key, uid),
         Kind::EndpointSlice => stores.bury::<crate::kinds::SliceView>(key, uid),
         Kind::AnalysisRun => stores.bury::<RunEntry>(key, uid),
@@ -69,7 +70,7 @@ pub fn bury(stores: &mut Stores, kind: Kind, key: &Key, uid: &str) -> Affected {
 }
 
 fn known_uid(stores: &mut Stores, kind: Kind, key: &Key) -> Option<String> {
-    let uid = match kind {
+    match kind {
         Kind::Rollout => stores.rollouts.uid(key),
         Kind::ReplicaSet => stores.replica_sets.uid(key),
         Kind::Service => stores.services.uid(key),
@@ -78,8 +79,7 @@ fn known_uid(stores: &mut Stores, kind: Kind, key: &Key) -> Option<String> {
         Kind::AnalysisTemplate => stores.templates.uid(key),
         Kind::ClusterAnalysisTemplate => stores.cluster_templates.uid(key),
         Kind::HttpRoute => stores.routes.uid(key),
-    };
-    uid.map(str::to_owned)
+    }
 }
 
 /// Reads an object once and takes it into the stores: after a refusal that shows that what is known of it is old.
@@ -340,7 +340,7 @@ impl Carrier<'_> {
 
 /// Whether an existing object is the one that was to be created: the same controlling owner and the same content.
 fn is_the_same(kind: Kind, wanted: &Value, found: &Value) -> bool {
-    fn pair<T: Stored>(wanted: &Value, found: &Value) -> Option<(T, T)> {
+    fn pair<T: Reduced>(wanted: &Value, found: &Value) -> Option<(T, T)> {
         let mut wanted = wanted.clone();
         if let Some(metadata) = wanted.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata

@@ -40,6 +40,18 @@ pub struct Config {
     pub workers: usize,
     /// Leader election; `None` leads at once.
     pub election: Option<Election>,
+    /// What becomes of a plan that breaks a rule about traffic, aborts or promotions.
+    pub on_refusal: OnRefusal,
+}
+
+/// What becomes of a plan that the audit refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnRefusal {
+    /// It is not carried out; the Rollout holds and says so.
+    #[default]
+    Hold,
+    /// It is carried out all the same, and said.
+    Warn,
 }
 
 /// Leader election (compat 7.2).
@@ -67,6 +79,7 @@ impl Default for Config {
             settings: Settings::default(),
             workers: 8,
             election: None,
+            on_refusal: OnRefusal::Hold,
         }
     }
 }

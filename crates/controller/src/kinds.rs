@@ -3,12 +3,11 @@
 //! Decoding is lenient: an object that makes no sense is delivered with the reason, so that one tenant's mistake never
 //! stops the watch for everybody else (`DeserializeGuard` in kube, with the reduction built in).
 
-use std::{borrow::Cow, collections::BTreeMap, fmt::Debug, sync::Arc};
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::{ApiResource, DynamicResourceScope};
-use serde::{Deserialize, Deserializer, de::Error as _};
+use kube::core::ApiResource;
+use serde::Deserialize;
 use serde_json::Value;
 use serin_api::{
     EPHEMERAL_METADATA_ANNOTATION, MANAGED_BY_ANNOTATION, Time,
@@ -19,7 +18,11 @@ use serin_api::{
 };
 use serin_model::{AnalysisRunView, ReplicaSetView, ServiceView, TemplateView, analysis_spec_digest};
 
-use crate::table::{Key, Version};
+pub use crate::lean::Lean;
+use crate::{
+    packed::PackedRollout,
+    table::{Key, Version},
+};
 
 /// The kinds that Serin reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -231,7 +234,7 @@ pub trait Reduced: Sized + Clone + Debug + Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub enum RolloutEntry {
     /// As usual.
-    Good(Arc<Rollout>),
+    Good(Arc<PackedRollout>),
     /// The object is in the cluster but does not fit the type.
     Bad(Arc<Undecodable>),
 }
@@ -246,10 +249,10 @@ pub struct Undecodable {
 }
 
 impl RolloutEntry {
-    /// The Rollout, if it can be understood.
+    /// The Rollout without its pod template, if it can be understood.
     pub fn good(&self) -> Option<&Rollout> {
         match self {
-            Self::Good(rollout) => Some(rollout),
+            Self::Good(rollout) => Some(rollout.without_template()),
             Self::Bad(_) => None,
         }
     }
@@ -261,7 +264,7 @@ impl Reduced for RolloutEntry {
     fn reduce(_: &Meta, mut object: Value) -> Self {
         strip(&mut object);
         match Rollout::deserialize(&object) {
-            Ok(rollout) => Self::Good(Arc::new(rollout)),
+            Ok(rollout) => Self::Good(Arc::new(PackedRollout::new(rollout))),
             Err(error) => Self::Bad(Arc::new(Undecodable {
                 error: error.to_string(),
                 object,
@@ -513,76 +516,6 @@ impl Reduced for RouteEntry {
 
     fn reduce(_: &Meta, object: Value) -> Self {
         Self(serin_traffic::reduce(&object))
-    }
-}
-
-// === What the watch decodes ===
-
-/// An object on its way from the wire into a table.
-#[derive(Clone, Debug)]
-pub struct Lean<T> {
-    /// As much as kube's watcher wants to see.
-    metadata: ObjectMeta,
-    /// What every object carries.
-    pub meta: Meta,
-    /// What decisions need.
-    pub value: T,
-}
-
-impl<T: Reduced> Lean<T> {
-    /// Reduces an object.
-    ///
-    /// # Errors
-    /// It has no readable metadata.
-    pub fn from_object(object: Value) -> Result<Self, String> {
-        let meta = Meta::of(&object)?;
-        let metadata = ObjectMeta {
-            name: Some(meta.name.clone()),
-            namespace: (!meta.namespace.is_empty()).then(|| meta.namespace.clone()),
-            resource_version: Some(meta.resource_version.clone()),
-            ..ObjectMeta::default()
-        };
-        let value = T::reduce(&meta, object);
-        Ok(Self { metadata, meta, value })
-    }
-}
-
-impl<'de, T: Reduced> Deserialize<'de> for Lean<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::from_object(Value::deserialize(deserializer)?).map_err(D::Error::custom)
-    }
-}
-
-impl<T: Reduced> kube::Resource for Lean<T> {
-    type DynamicType = ApiResource;
-    type Scope = DynamicResourceScope;
-
-    fn group(dt: &ApiResource) -> Cow<'_, str> {
-        dt.group.as_str().into()
-    }
-
-    fn version(dt: &ApiResource) -> Cow<'_, str> {
-        dt.version.as_str().into()
-    }
-
-    fn kind(dt: &ApiResource) -> Cow<'_, str> {
-        dt.kind.as_str().into()
-    }
-
-    fn api_version(dt: &ApiResource) -> Cow<'_, str> {
-        dt.api_version.as_str().into()
-    }
-
-    fn plural(dt: &ApiResource) -> Cow<'_, str> {
-        dt.plural.as_str().into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
     }
 }
 

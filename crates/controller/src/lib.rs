@@ -18,11 +18,13 @@ pub mod gate;
 pub mod health;
 pub mod kinds;
 pub mod leader;
+pub mod lean;
 pub mod lease;
 pub mod metrics;
 #[cfg(feature = "mutants")]
 mod mutants;
 pub mod observe;
+pub mod packed;
 pub mod queue;
 pub mod reconcile;
 pub mod stores;
@@ -36,7 +38,7 @@ use tokio::{sync::watch as channel, task::JoinSet};
 use tracing::info;
 
 pub use clock::Clock;
-pub use context::{Audit, Config, Context, Decide, Election};
+pub use context::{Audit, Config, Context, Decide, Election, OnRefusal};
 pub use table::Key;
 
 /// Why the controller ended by itself.

@@ -96,7 +96,7 @@ impl Metrics {
         );
         registry.register(
             "serin_plan_warnings",
-            "Plans that were applied although they break a rule about capacity, by rule",
+            "Plans that were applied although they break a rule, by rule: about capacity, and any with --audit=warn",
             metrics.plan_warnings.clone(),
         );
         registry.register("serin_leader", "1 while this process leads", metrics.leader.clone());

@@ -31,8 +31,9 @@ impl Stores {
         let rollout = match self.rollouts.get(key).map(AsRef::as_ref) {
             None => return Observed::Gone,
             Some(RolloutEntry::Bad(bad)) => return Observed::Undecodable(Arc::clone(bad)),
-            Some(RolloutEntry::Good(rollout)) => rollout,
+            Some(RolloutEntry::Good(packed)) => packed,
         };
+        let (packed, rollout) = (rollout, rollout.without_template());
         let none = References::default();
         let references = self.references(key).unwrap_or(&none);
         for (kind, wanted) in [
@@ -49,7 +50,8 @@ impl Stores {
             .with_index(&uid)
             .filter(|(k, _)| k.namespace == key.namespace);
         let orphans = orphans_of(&key.namespace);
-        let orphans = self.replica_sets.with_index(&orphans).filter(|(_, rs)| {
+        let orphans = self.replica_sets.with_index(&orphans).map(|(_, rs)| rs.view());
+        let orphans = orphans.filter(|rs| {
             rollout
                 .spec
                 .selector
@@ -58,8 +60,8 @@ impl Stores {
         });
         let templates = self.reach(&key.namespace, &references.templates);
         Observed::World(Box::new(World {
-            rollout: rollout.as_ref().clone(),
-            replica_sets: own.chain(orphans).map(|(_, rs)| rs.as_ref().clone()).collect(),
+            rollout: packed.whole(),
+            replica_sets: own.map(|(_, rs)| rs.view()).chain(orphans).collect(),
             taken_names: memory.taken_names.clone(),
             services: references
                 .services

@@ -127,7 +127,7 @@ async fn one_pass(ctx: &Context, key: &Key) -> Pass {
     };
     // 4. Audit.
     let findings = ctx.audit.findings(&world, &plan, now);
-    let refused_at = held::first_refused(ctx, key, &findings);
+    let refused_at = held::first_refused(ctx, &subject, &findings);
     let writes = &plan.writes[..refused_at.unwrap_or(plan.writes.len())];
     if refused_at.is_some() && writes.is_empty() {
         return held::hold(ctx, &subject, &world, &findings).await;

@@ -13,10 +13,11 @@ use serin_api::{
     rollout::{AnalysisTemplateRef, Rollout, RolloutAnalysis},
     selector,
 };
-use serin_model::{ReplicaSetView, RouteRef, ServiceView};
+use serin_model::{RouteRef, ServiceView};
 
 use crate::{
     kinds::{ClusterTemplate, Kind, Lean, NamespacedTemplate, Reduced, RolloutEntry, RouteEntry, RunEntry, SliceView},
+    packed::PackedReplicaSet,
     table::{Change, Key, Table, Version},
 };
 
@@ -107,7 +108,7 @@ pub struct Stores {
     /// Rollouts.
     pub rollouts: Table<RolloutEntry>,
     /// ReplicaSets; index: the owner's UID, or [`orphans_of`] the namespace.
-    pub replica_sets: Table<ReplicaSetView>,
+    pub replica_sets: Table<PackedReplicaSet>,
     /// Services.
     pub services: Table<ServiceView>,
     /// EndpointSlices; index: [`slices_of`] the Service.
@@ -147,7 +148,9 @@ impl Default for Stores {
     fn default() -> Self {
         Self {
             rollouts: Table::new(|_, _| None),
-            replica_sets: Table::new(|key, rs| Some(rs.owner.clone().unwrap_or_else(|| orphans_of(&key.namespace)))),
+            replica_sets: Table::new(|key, rs| {
+                Some(rs.owner().map_or_else(|| orphans_of(&key.namespace), str::to_owned))
+            }),
             services: Table::new(|key, service| {
                 service.managed_by().map(|rollout| managed_by(&key.namespace, rollout))
             }),
@@ -302,7 +305,7 @@ impl Stores {
         }
     }
 
-    fn owner_of(&self, uid: Option<&String>) -> Option<Key> {
+    fn owner_of(&self, uid: Option<&str>) -> Option<Key> {
         self.by_uid.get(uid?).cloned()
     }
 
@@ -378,19 +381,20 @@ impl Stored for RolloutEntry {
     }
 }
 
-impl Stored for ReplicaSetView {
+impl Stored for PackedReplicaSet {
     fn table(stores: &mut Stores) -> &mut Table<Self> {
         &mut stores.replica_sets
     }
 
     fn concerns(stores: &mut Stores, change: &Change<Self>) -> Affected {
         let mut affected = BTreeSet::new();
-        for view in change.old.iter().chain(&change.new) {
-            if view.owner.is_some() {
-                affected.extend(stores.owner_of(view.owner.as_ref()));
+        for packed in change.old.iter().chain(&change.new) {
+            if let Some(owner) = packed.owner() {
+                affected.extend(stores.owner_of(Some(owner)));
                 continue;
             }
             // Nobody's: whoever selects it may adopt it (compat 2.1.5).
+            let view = packed.view();
             let selects = |entry: &RolloutEntry| {
                 entry
                     .good()
@@ -457,7 +461,7 @@ impl Stored for RunEntry {
             .old
             .iter()
             .chain(&change.new)
-            .filter_map(|run| stores.owner_of(run.owner.as_ref()));
+            .filter_map(|run| stores.owner_of(run.owner.as_deref()));
         Affected {
             rollouts: owners.collect(),
             runs: [change.key.clone()].into(),

@@ -57,7 +57,7 @@ fn a_change_concerns_exactly_the_rollouts_that_name_the_object() {
     assert!(put::<ServiceView>(&mut s, service("other")).is_empty());
     assert_eq!(put::<RouteEntry>(&mut s, service("r")), ["b"]);
     assert_eq!(
-        put::<ReplicaSetView>(&mut s, replica_set("rs", Some("uid-a"), "zzz")),
+        put::<PackedReplicaSet>(&mut s, replica_set("rs", Some("uid-a"), "zzz")),
         ["a"]
     );
     let slice = json!({"metadata": {"name": "x", "namespace": "n", "uid": "x", "resourceVersion": "1",
@@ -83,9 +83,9 @@ fn an_orphan_concerns_whoever_selects_it_and_is_in_their_world() {
     let mut s = listed(&[]);
     put::<RolloutEntry>(&mut s, rollout("a", json!({})));
     put::<RolloutEntry>(&mut s, rollout("b", json!({})));
-    assert_eq!(put::<ReplicaSetView>(&mut s, replica_set("lost", None, "a")), ["a"]);
-    put::<ReplicaSetView>(&mut s, replica_set("own", Some("uid-a"), "a"));
-    put::<ReplicaSetView>(&mut s, replica_set("foreign", Some("uid-b"), "a"));
+    assert_eq!(put::<PackedReplicaSet>(&mut s, replica_set("lost", None, "a")), ["a"]);
+    put::<PackedReplicaSet>(&mut s, replica_set("own", Some("uid-a"), "a"));
+    put::<PackedReplicaSet>(&mut s, replica_set("foreign", Some("uid-b"), "a"));
     let Observed::World(world) = s.world(&Key::new("n", "a"), &Default::default(), &Default::default()) else {
         panic!("no world");
     };

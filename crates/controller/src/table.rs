@@ -57,6 +57,86 @@ impl Version {
     }
 }
 
+/// A [`Version`] in few bytes: nearly always two numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stamp {
+    Numbers { uid: [u8; 16], resource_version: u64 },
+    Words(Box<Version>),
+}
+
+impl Stamp {
+    fn new(version: Version) -> Self {
+        let resource_version = version.resource_version.parse().ok();
+        match uid_bytes(&version.uid).zip(resource_version) {
+            Some((uid, resource_version)) => {
+                let stamp = Self::Numbers { uid, resource_version };
+                // Other spellings of the same numbers are other words.
+                if stamp.version() == version {
+                    stamp
+                } else {
+                    Self::Words(Box::new(version))
+                }
+            }
+            None => Self::Words(Box::new(version)),
+        }
+    }
+
+    fn version(&self) -> Version {
+        match self {
+            Self::Numbers { uid, resource_version } => Version {
+                uid: uid_text(uid),
+                resource_version: resource_version.to_string(),
+            },
+            Self::Words(version) => version.as_ref().clone(),
+        }
+    }
+
+    /// See [`Version::is_newer_than`].
+    fn is_older_than(&self, other: &Version) -> bool {
+        match self {
+            Self::Numbers { resource_version, .. } => other
+                .resource_version
+                .parse::<u128>()
+                .map_or(true, |theirs| theirs > u128::from(*resource_version)),
+            Self::Words(version) => other.is_newer_than(version),
+        }
+    }
+
+    fn is_of(&self, uid: &str) -> bool {
+        match self {
+            Self::Numbers { uid: own, .. } => uid_bytes(uid).as_ref() == Some(own),
+            Self::Words(version) => version.uid == uid,
+        }
+    }
+}
+
+/// The bytes of `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
+fn uid_bytes(text: &str) -> Option<[u8; 16]> {
+    let mut out = [0; 16];
+    let mut digits = text
+        .bytes()
+        .filter(|byte| *byte != b'-')
+        .map(|byte| char::from(byte).to_digit(16));
+    for byte in &mut out {
+        let (high, low) = (digits.next()??, digits.next()??);
+        *byte = u8::try_from(high * 16 + low).ok()?;
+    }
+    digits.next().is_none().then_some(out)
+}
+
+fn uid_text(bytes: &[u8; 16]) -> String {
+    let mut out = String::with_capacity(36);
+    for (nth, byte) in bytes.iter().enumerate() {
+        if matches!(nth, 4 | 6 | 8 | 10) {
+            out.push('-');
+        }
+        for half in [byte >> 4, byte & 0xf] {
+            out.push(char::from(b"0123456789abcdef"[usize::from(half)]));
+        }
+    }
+    out
+}
+
 /// What an observation changed.
 #[derive(Clone, Debug)]
 pub struct Change<V> {
@@ -71,7 +151,7 @@ pub struct Change<V> {
 #[derive(Clone, Debug)]
 struct Row<V> {
     value: Arc<V>,
-    version: Version,
+    stamp: Stamp,
     /// During which listing it was last observed.
     epoch: u64,
 }
@@ -85,7 +165,8 @@ struct Grave {
 /// See the module.
 #[derive(Debug)]
 pub struct Table<V> {
-    rows: BTreeMap<Key, Row<V>>,
+    /// Keys are shared with the index.
+    rows: BTreeMap<Arc<Key>, Row<V>>,
     /// What we deleted and the watch has not confirmed yet.
     graves: BTreeMap<Key, Grave>,
     /// Listings begun.
@@ -93,7 +174,7 @@ pub struct Table<V> {
     listing: Option<BTreeSet<Key>>,
     listed: bool,
     index_of: fn(&Key, &V) -> Option<String>,
-    index: BTreeMap<String, BTreeSet<Key>>,
+    index: BTreeMap<String, BTreeSet<Arc<Key>>>,
 }
 
 impl<V> Table<V> {
@@ -122,15 +203,15 @@ impl<V> Table<V> {
 
     /// All objects in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&Key, &Arc<V>)> {
-        self.rows.iter().map(|(key, row)| (key, &row.value))
+        self.rows.iter().map(|(key, row)| (key.as_ref(), &row.value))
     }
 
     /// All objects of a namespace.
     pub fn in_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (&'a Key, &'a Arc<V>)> {
         self.rows
-            .range(Key::new(namespace, "")..)
+            .range(Arc::new(Key::new(namespace, ""))..)
             .take_while(move |(key, _)| key.namespace == namespace)
-            .map(|(key, row)| (key, &row.value))
+            .map(|(key, row)| (key.as_ref(), &row.value))
     }
 
     /// All objects with this index word, in the order of their keys.
@@ -139,7 +220,7 @@ impl<V> Table<V> {
             .get(word)
             .into_iter()
             .flatten()
-            .filter_map(|key| Some((key, &self.rows.get(key)?.value)))
+            .filter_map(|key| Some((key.as_ref(), &self.rows.get(key)?.value)))
     }
 
     /// How many.
@@ -163,20 +244,26 @@ impl<V> Table<V> {
             }
             self.graves.remove(&key);
         }
-        if let Some(row) = self.rows.get_mut(&key)
-            && !version.is_newer_than(&row.version)
-        {
-            row.epoch = self.epoch;
-            return None;
-        }
         let value = Arc::new(value);
+        let (shared, old) = match self.rows.get_key_value(&key) {
+            Some((shared, row)) => {
+                if !row.stamp.is_older_than(&version) {
+                    if let Some(row) = self.rows.get_mut(&key) {
+                        row.epoch = self.epoch;
+                    }
+                    return None;
+                }
+                (Arc::clone(shared), Some(Arc::clone(&row.value)))
+            }
+            None => (Arc::new(key.clone()), None),
+        };
         let row = Row {
             value: Arc::clone(&value),
-            version,
+            stamp: Stamp::new(version),
             epoch: self.epoch,
         };
-        let old = self.rows.insert(key.clone(), row).map(|row| row.value);
-        self.reindex(&key, old.as_deref(), Some(&value));
+        self.rows.insert(Arc::clone(&shared), row);
+        self.reindex(&shared, old.as_deref(), Some(&value));
         Some(Change {
             key,
             old,
@@ -190,7 +277,7 @@ impl<V> Table<V> {
             self.graves.remove(key);
         }
         // Another object of that name may have been created and be known already.
-        if self.rows.get(key).is_some_and(|row| row.version.uid != version.uid) {
+        if self.rows.get(key).is_some_and(|row| !row.stamp.is_of(&version.uid)) {
             return None;
         }
         self.take(key)
@@ -198,7 +285,7 @@ impl<V> Table<V> {
 
     /// We deleted the object, or a read found that it is gone: it is not to come back until the watch has caught up.
     pub fn bury(&mut self, key: &Key, uid: &str) -> Option<Change<V>> {
-        if self.rows.get(key).is_some_and(|row| row.version.uid != uid) {
+        if self.rows.get(key).is_some_and(|row| !row.stamp.is_of(uid)) {
             return None;
         }
         self.graves.insert(
@@ -212,8 +299,8 @@ impl<V> Table<V> {
     }
 
     /// The uid of the object that is known under this key.
-    pub fn uid(&self, key: &Key) -> Option<&str> {
-        self.rows.get(key).map(|row| row.version.uid.as_str())
+    pub fn uid(&self, key: &Key) -> Option<String> {
+        self.rows.get(key).map(|row| row.stamp.version().uid)
     }
 
     /// A listing begins: what it does not name and was not written since is gone at its end.
@@ -230,19 +317,19 @@ impl<V> Table<V> {
         };
         let epoch = self.epoch;
         // Whatever was written after the listing began may be too young to be in it; the watch that follows will say.
-        let lost: Vec<Key> = self
+        let lost: Vec<Arc<Key>> = self
             .rows
             .iter()
-            .filter(|(key, row)| row.epoch < epoch && !listing.contains(key))
-            .map(|(key, _)| key.clone())
+            .filter(|(key, row)| row.epoch < epoch && !listing.contains(key.as_ref()))
+            .map(|(key, _)| Arc::clone(key))
             .collect();
         self.graves.retain(|_, grave| grave.epoch >= epoch);
         lost.iter().filter_map(|key| self.take(key)).collect()
     }
 
     fn take(&mut self, key: &Key) -> Option<Change<V>> {
-        let old = self.rows.remove(key)?.value;
-        self.reindex(key, Some(&old), None);
+        let (shared, Row { value: old, .. }) = self.rows.remove_entry(key)?;
+        self.reindex(&shared, Some(&old), None);
         Some(Change {
             key: key.clone(),
             old: Some(old),
@@ -250,7 +337,7 @@ impl<V> Table<V> {
         })
     }
 
-    fn reindex(&mut self, key: &Key, old: Option<&V>, new: Option<&V>) {
+    fn reindex(&mut self, key: &Arc<Key>, old: Option<&V>, new: Option<&V>) {
         let old = old.and_then(|v| (self.index_of)(key, v));
         let new = new.and_then(|v| (self.index_of)(key, v));
         if old == new {
@@ -265,7 +352,7 @@ impl<V> Table<V> {
             }
         }
         if let Some(word) = new {
-            self.index.entry(word).or_default().insert(key.clone());
+            self.index.entry(word).or_default().insert(Arc::clone(key));
         }
     }
 }
@@ -375,6 +462,29 @@ mod tests {
         );
         t.gone(&key("b"), &version("b", "4"));
         assert!(names(&t, "x").is_empty() && !t.index.contains_key("x"));
+    }
+
+    #[test]
+    fn a_stamp_is_the_version_again_however_that_is_spelt() {
+        let uid = "0b0f7a3e-3c55-4d6a-9d0e-6f6a3f6f6f6f";
+        for (uid, resource_version, small) in [
+            (uid, "1234567", true),
+            (uid, "0012", false),
+            (uid, "abc", false),
+            (&uid.to_uppercase(), "12", false),
+            (&uid.replace('-', ""), "12", false),
+            ("uid-a", "12", false),
+            ("", "", false),
+        ] {
+            let stamp = Stamp::new(version(uid, resource_version));
+            assert_eq!(stamp.version(), version(uid, resource_version));
+            assert!(stamp.is_of(uid) && !stamp.is_of("another"));
+            assert_eq!(
+                matches!(stamp, Stamp::Numbers { .. }),
+                small,
+                "{uid} {resource_version}"
+            );
+        }
     }
 
     #[test]

@@ -3,55 +3,63 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use kube::{
-    Api,
-    runtime::{WatchStreamExt, utils::Backoff, watcher},
-};
-use tokio::task::JoinSet;
+use kube::{Api, runtime::watcher};
+use tokio::{task::JoinSet, time::Instant};
 use tracing::{debug, info, warn};
 
 use crate::{
     context::{Config, Context},
     kinds::{ClusterTemplate, Kind, Lean, NamespacedTemplate, RolloutEntry, RouteEntry, RunEntry, SliceView},
+    packed::PackedReplicaSet,
     stores::{Stored, Watch},
 };
 
-/// Waits between tries of a watch: 0.1 s doubling to 30 s. Without jitter, so that the same seed gives the same trace
-/// (design contract 9); one process has eight watches, no herd to break up.
+/// Waits between tries of a watch: 0.1 s doubling to 30 s, until a list is complete or the watch tells something. Not
+/// kube's `StreamBackoff`: to that a list that begins is a success already, so one that always fails would be asked for ten
+/// times a second for ever. Without jitter, so that the same seed gives the same trace (design contract 9); one process has
+/// eight watches, no herd to break up.
 #[derive(Clone, Debug)]
-struct Steady {
+struct Pace {
     next: Duration,
+    /// When the last wait ended.
+    since: Option<Instant>,
 }
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LAST_WAIT: Duration = Duration::from_secs(30);
+/// A watch that has nothing to tell for this long and does not fail either works.
+const WORKS: Duration = Duration::from_secs(60);
 
-impl Default for Steady {
+impl Default for Pace {
     fn default() -> Self {
-        Self { next: FIRST_WAIT }
+        Self {
+            next: FIRST_WAIT,
+            since: None,
+        }
     }
 }
 
-impl Iterator for Steady {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
+impl Pace {
+    /// How long to wait after a failure at `now`.
+    fn failed(&mut self, now: Instant) -> Duration {
+        if self.since.is_some_and(|since| now.duration_since(since) >= WORKS) {
+            self.next = FIRST_WAIT;
+        }
         let wait = self.next;
         self.next = (wait * 2).min(LAST_WAIT);
-        Some(wait)
+        self.since = Some(now + wait);
+        wait
     }
-}
 
-impl Backoff for Steady {
-    fn reset(&mut self) {
-        self.next = FIRST_WAIT;
+    fn worked(&mut self) {
+        *self = Self::default();
     }
 }
 
 /// Starts all watches.
 pub fn spawn(tasks: &mut JoinSet<()>, ctx: &Arc<Context>) {
     tasks.spawn(run::<RolloutEntry>(Arc::clone(ctx)));
-    tasks.spawn(run::<serin_model::ReplicaSetView>(Arc::clone(ctx)));
+    tasks.spawn(run::<PackedReplicaSet>(Arc::clone(ctx)));
     tasks.spawn(run::<serin_model::ServiceView>(Arc::clone(ctx)));
     tasks.spawn(run::<SliceView>(Arc::clone(ctx)));
     tasks.spawn(run::<RunEntry>(Arc::clone(ctx)));
@@ -135,9 +143,15 @@ async fn run<T: Stored>(ctx: Arc<Context>) {
         label_selector: labels(kind, &ctx.config),
         ..watcher::Config::default()
     };
-    let stream = watcher(api, config).backoff(Steady::default());
-    let mut stream = std::pin::pin!(stream);
+    let mut pace = Pace::default();
+    let mut stream = std::pin::pin!(watcher(api, config));
     while let Some(event) = stream.next().await {
+        let mut wait = None;
+        match &event {
+            Ok(watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_)) => pace.worked(),
+            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
+            Err(_) => wait = Some(pace.failed(Instant::now())),
+        }
         match event {
             Ok(watcher::Event::Init) => T::table(&mut ctx.stores()).begin_listing(),
             Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
@@ -157,6 +171,10 @@ async fn run<T: Stored>(ctx: Arc<Context>) {
         }
         if kind == Kind::Rollout {
             ctx.needs.notify_waiters();
+        }
+        if let Some(wait) = wait {
+            // Nothing is asked meanwhile: the watcher works only while it is polled.
+            tokio::time::sleep(wait).await;
         }
     }
 }
@@ -208,4 +226,33 @@ fn failed(ctx: &Context, kind: Kind, error: &watcher::Error) {
     set(ctx, kind, state);
     let affected = ctx.stores().waiting_for(kind);
     ctx.enqueue(affected, None);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_to_half_a_minute_until_something_worked() {
+        let now = Instant::now();
+        let mut pace = Pace::default();
+        let waits: Vec<u128> = (0..11).map(|_| pace.failed(now).as_millis()).collect();
+        let expected = [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000];
+        assert_eq!(waits, expected);
+        pace.worked();
+        assert_eq!(pace.failed(now), FIRST_WAIT);
+    }
+
+    #[test]
+    fn a_quiet_watch_that_breaks_after_a_long_time_is_begun_again_at_once() {
+        let mut now = Instant::now();
+        let mut pace = Pace::default();
+        for _ in 0..5 {
+            now += pace.failed(now);
+        }
+        now += WORKS - Duration::from_millis(1);
+        assert_eq!(pace.failed(now), Duration::from_millis(3_200));
+        now += Duration::from_millis(3_200) + WORKS;
+        assert_eq!(pace.failed(now), FIRST_WAIT);
+    }
 }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use anyhow::{Context as _, Result};
 use clap::{ArgAction, Args, ValueEnum};
 use serin_api::duration::GoDuration;
-use serin_controller::{Clock, Config, Context, Election, health};
+use serin_controller::{Clock, Config, Context, Election, OnRefusal, health};
 use serin_providers::{AddressPolicy, ProviderSettings, Providers, ReqwestTransport};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
@@ -24,6 +24,15 @@ enum NoData {
     Verdict,
     /// It counts for nothing; the analysis waits for data.
     Hold,
+}
+
+/// What becomes of a plan that breaks a write rule about traffic, aborts or promotions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Audit {
+    /// The Rollout holds.
+    Refuse,
+    /// It is carried out, and said in the log, a metric and an event.
+    Warn,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -80,6 +89,9 @@ pub(crate) struct Flags {
     /// What an answer without data means where neither Rollout nor template says so (annotation serin.dev/no-data).
     #[arg(long, value_enum, default_value = "verdict")]
     no_data: NoData,
+    /// What becomes of a plan that breaks a rule about traffic, aborts or promotions: a bug in Serin, noticed in time.
+    #[arg(long, value_enum, default_value = "refuse")]
+    audit: Audit,
     /// Let metric providers use link-local and cloud metadata addresses.
     #[arg(long)]
     allow_link_local_providers: bool,
@@ -222,6 +234,10 @@ async fn start(flags: Flags) -> Result<()> {
         },
         workers: flags.rollout_threads.clamp(1, 256),
         election: flags.election(own_namespace, identity)?,
+        on_refusal: match flags.audit {
+            Audit::Refuse => OnRefusal::Hold,
+            Audit::Warn => OnRefusal::Warn,
+        },
     };
     let policy = AddressPolicy {
         allow_link_local: flags.allow_link_local_providers,
@@ -391,6 +407,14 @@ mod tests {
         let error = flags.election("n".into(), "me".into()).unwrap_err().to_string();
         assert!(error.contains("--leader-election-renew-deadline (20s)"), "{error}");
         assert!(parse(&["--leader-election-retry-period", "0s"]).is_err());
+    }
+
+    #[test]
+    fn plans_that_break_a_rule_are_refused_unless_told_otherwise() {
+        assert_eq!(parse(&[]).unwrap().audit, Audit::Refuse);
+        assert_eq!(parse(&["--audit=warn"]).unwrap().audit, Audit::Warn);
+        let error = parse(&["--audit=off"]).unwrap_err();
+        assert!(error.contains("refuse") && error.contains("warn"), "{error}");
     }
 
     #[test]

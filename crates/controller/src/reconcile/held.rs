@@ -1,5 +1,6 @@
 //! What becomes of a Rollout whose plan the audit refuses: it holds, and says so in its status, in an event, in the log and
-//! in a metric. A refusal is a bug in Serin; the cluster is left as it is until the World has changed.
+//! in a metric. A refusal is a bug in Serin; the cluster is left as it is until the World has changed. Whoever would rather
+//! go on (`--audit=warn`) hears of it all the same.
 
 use std::collections::BTreeSet;
 
@@ -10,41 +11,57 @@ use serin_model::{Event, World};
 use tracing::{error, warn};
 
 use super::{Pass, complain, patch_status};
-use crate::{context::Context, events::Subject, queue::Done, table::Key};
+use crate::{
+    context::{Context, OnRefusal},
+    events::Subject,
+    queue::Done,
+};
 
 /// Type of the condition that stands while a Rollout is held, and reason of the event.
 const REFUSED: &str = "PlanRefused";
+/// Reason of the event about a plan that is carried out although it is refused.
+const CARRIED_OUT: &str = "PlanBreaksRule";
 
-/// Counts and logs what the audit found; the index of the first write that must not be carried out. Those before it may be:
+/// Counts and says what the audit found; the index of the first write that must not be carried out. Those before it may be:
 /// every prefix of a plan is safe, so that an abort's weight is not kept back by what comes after it.
-pub(super) fn first_refused(ctx: &Context, key: &Key, findings: &[Finding]) -> Option<usize> {
-    let rules = |severity| -> BTreeSet<Rule> {
-        let found = findings.iter().filter(|f| f.severity == severity);
-        found.map(|f| f.rule).collect()
-    };
+pub(super) fn first_refused(ctx: &Context, subject: &Subject, findings: &[Finding]) -> Option<usize> {
+    let holds = ctx.config.on_refusal == OnRefusal::Hold;
+    let refused = |finding: &&Finding| finding.severity == Severity::Refuse && holds;
     let metrics = ctx.calls.metrics();
-    for rule in rules(Severity::Refuse) {
+    let rules: BTreeSet<Rule> = findings.iter().filter(refused).map(|f| f.rule).collect();
+    for rule in rules {
         metrics.plan_refused(rule);
     }
-    for rule in rules(Severity::Warn) {
+    let rules: BTreeSet<Rule> = findings.iter().filter(|f| !refused(f)).map(|f| f.rule).collect();
+    for rule in rules {
         metrics.plan_warned(rule);
     }
-    for finding in findings.iter().filter(|f| f.severity == Severity::Warn) {
-        warn!(rollout = %key, %finding, "The audit warns of a plan");
+    for finding in findings.iter().filter(|f| !refused(f)) {
+        warn!(rollout = %subject.key, %finding, "The audit warns of a plan");
     }
+    if !holds && let Some(text) = refusals(findings) {
+        error!(rollout = %subject.key, broken = %text, "A plan that breaks a write rule is carried out (--audit=warn). This is a bug in Serin, please report it");
+        let message = format!("Plan carried out although the audit refuses it: {text}");
+        complain(ctx, subject, Event::warning(CARRIED_OUT, message));
+    }
+    findings.iter().filter(refused).map(|f| f.write).min()
+}
+
+/// What must not be done, and why not.
+fn refusals(findings: &[Finding]) -> Option<String> {
     let refused = findings.iter().filter(|f| f.severity == Severity::Refuse);
-    refused.map(|f| f.write).min()
+    let text: Vec<String> = refused.map(|f| format!("{}: {}", f.rule, f.message)).collect();
+    (!text.is_empty()).then(|| text.join("; "))
 }
 
 /// Says that the Rollout is held, and why.
 pub(super) async fn hold(ctx: &Context, subject: &Subject, world: &World, findings: &[Finding]) -> Pass {
-    let refused = findings.iter().filter(|f| f.severity == Severity::Refuse);
-    let text: Vec<String> = refused.clone().map(|f| format!("{}: {}", f.rule, f.message)).collect();
-    let text = text.join("; ");
+    let mut refused = findings.iter().filter(|f| f.severity == Severity::Refuse);
+    let text = refusals(findings).unwrap_or_default();
     error!(rollout = %subject.key, refused = %text, "Plan refused by the audit; the Rollout holds. This is a bug in Serin, please report it");
     let message = format!("Plan refused, the Rollout holds: {text}");
     complain(ctx, subject, Event::warning(REFUSED, message));
-    let reason = refused.map(|f| f.rule.as_str()).next().unwrap_or_default();
+    let reason = refused.next().map_or("", |f| f.rule.as_str());
     let status = world.rollout.status.as_ref();
     let known = status.map(|s| s.conditions.as_slice()).unwrap_or_default();
     if known
