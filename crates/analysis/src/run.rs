@@ -14,7 +14,7 @@ use serin_model::{
 
 use crate::{
     metric::{self, Next},
-    setup::{Prepared, Secrets, Setup},
+    setup::{Kept, Prepared, Secrets, Setup},
 };
 
 /// A run that has just begun waits this long for its first answers before it says that it is running: most answers are
@@ -52,6 +52,7 @@ pub struct RunMemory {
     pub started_at: Option<DateTime<Utc>>,
     /// By metric name.
     pub metrics: BTreeMap<String, MetricMemory>,
+    setup: Kept,
 }
 
 /// Of one metric.
@@ -113,15 +114,19 @@ pub fn plan_run(input: &RunInput<'_>) -> RunPlan {
     if old.phase.is_completed() {
         return completed(input, old);
     }
-    let setup = match Setup::new(input.run, input.secrets, input.settings.hold_no_data) {
-        Ok(setup) => setup,
+    let mut memory = input.memory.clone();
+    let made = match memory
+        .setup
+        .setup(input.run, input.secrets, input.settings.hold_no_data)
+    {
+        Ok(made) => made,
         Err(message) => return refused(input, old, message),
     };
     let mut planning = Planning {
         terminate: input.run.spec.terminate.unwrap_or(false),
-        setup: &setup,
+        setup: &made.setup,
         now: input.now,
-        memory: input.memory.clone(),
+        memory,
         status: old.clone(),
         events: Vec::new(),
     };

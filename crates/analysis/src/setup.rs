@@ -1,6 +1,10 @@
 //! From a run's spec to metrics that can be measured: arguments, secrets, validation, settings (compat 3.1, 3.4, 3.6).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serin_api::{
@@ -62,6 +66,64 @@ pub(crate) struct Prepared {
     requests: Option<Metric>,
 }
 
+/// The setup of a run without secrets, kept from one plan to the next: making it is most of the work of a plan. It follows
+/// from the run alone, so any two are equal.
+#[derive(Clone, Default)]
+pub(crate) struct Kept(Option<Arc<Made>>);
+
+/// A setup and what it was made of.
+pub(crate) struct Made {
+    spec: AnalysisRunSpec,
+    annotations: Option<BTreeMap<String, String>>,
+    hold_by_default: bool,
+    pub(crate) setup: Setup,
+}
+
+impl Kept {
+    /// The setup of the run as it is now.
+    ///
+    /// # Errors
+    /// As [`Setup::new`].
+    pub(crate) fn setup(
+        &mut self,
+        run: &AnalysisRun,
+        secrets: &Secrets,
+        hold_by_default: bool,
+    ) -> Result<Arc<Made>, String> {
+        let fits = |made: &&Arc<Made>| {
+            secrets.is_empty()
+                && made.hold_by_default == hold_by_default
+                && made.spec == run.spec
+                && made.annotations == run.metadata.annotations
+        };
+        if let Some(made) = self.0.as_ref().filter(fits) {
+            return Ok(Arc::clone(made));
+        }
+        let made = Arc::new(Made {
+            spec: run.spec.clone(),
+            annotations: run.metadata.annotations.clone(),
+            hold_by_default,
+            setup: Setup::new(run, secrets, hold_by_default)?,
+        });
+        self.0 = secrets.is_empty().then(|| Arc::clone(&made));
+        Ok(made)
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Kept" } else { "None" })
+    }
+}
+
+impl PartialEq for Kept {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Kept {}
+
 impl Setup {
     /// Fills in the arguments and checks everything.
     ///
@@ -87,6 +149,9 @@ impl Setup {
         }
         let fill = |metric: &Metric| -> Result<(Metric, Metric), String> {
             let shown = resolve_metric(metric, args, &placeholders).map_err(no_arguments)?;
+            if values.is_empty() {
+                return Ok((shown.clone(), shown));
+            }
             Ok((resolve_metric(metric, args, &values).map_err(no_arguments)?, shown))
         };
         let filled = spec.metrics.iter().map(&fill).collect::<Result<Vec<_>, _>>()?;

@@ -5,6 +5,7 @@
 mod support;
 
 use serde_json::json;
+use serin_analysis::RunPlan;
 use serin_api::analysis::Phase;
 use serin_model::measure::{Answer, MetricValue, Outcome, ProviderError};
 use support::{Sim, annotated, at, error, metric, run, scalar, vector};
@@ -423,6 +424,37 @@ fn secrets_reach_the_question_and_nothing_that_is_written() {
     let text = serde_json::to_string(sim.run.status.as_ref().unwrap()).unwrap();
     assert!(!text.contains("hunter2"), "{text}");
     assert!(text.contains("up{t=\\\"*****\\\"}"), "{text}");
+}
+
+#[test]
+fn a_run_that_is_edited_and_a_secret_that_is_changed_count_from_the_next_question_on() {
+    fn asked(plan: &RunPlan) -> &str {
+        let prometheus = plan.tasks[0].request.provider.prometheus.as_ref().unwrap();
+        prometheus.query.as_deref().unwrap()
+    }
+    let spec = |query: &str| {
+        let provider = json!({"interval": "10s", "provider": {"prometheus": {"query": query}}});
+        json!({"metrics": [metric("m", provider)], "args": [{"name": "app", "value": "demo"}]})
+    };
+    let mut sim = Sim::new(run(spec("up {{args.app}}")));
+    assert_eq!(asked(&sim.step(0, &[])), "up demo");
+    sim.answer(0, "m", scalar(1.0));
+    sim.run.spec = run(spec("down {{args.app}}")).spec;
+    assert_eq!(asked(&sim.step(10_000, &[])), "down demo");
+    sim.answer(10_000, "m", scalar(1.0));
+    sim.run.spec.args.as_mut().unwrap()[0].value = Some("other".into());
+    assert_eq!(asked(&sim.step(20_000, &[])), "down other");
+
+    let mut sim = Sim::new(run(json!({
+        "metrics": [metric("m", json!({"interval": "10s", "provider": {"prometheus": {"query": "{{args.token}}"}}}))],
+        "args": [{"name": "token", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+    })));
+    for (n, secret) in ["old", "new"].into_iter().enumerate() {
+        let ms = 10_000 * i64::try_from(n).unwrap();
+        sim.secrets.insert(("s".into(), "k".into()), Ok(secret.into()));
+        assert_eq!(asked(&sim.step(ms, &[])), secret);
+        sim.answer(ms, "m", scalar(1.0));
+    }
 }
 
 #[test]
