@@ -209,7 +209,7 @@ fn live(
 /// Against the answers that an earlier run has written.
 fn from_saved(seed: u64, sequences: u64, most: usize, file: &Path) -> Result<bool> {
     let cases: Vec<Case> = (0..sequences).map(|number| random::case(seed, number)).collect();
-    let real: Vec<Vec<Answer>> = serde_json::from_str(&std::fs::read_to_string(file)?)?;
+    let real: Answers = serde_json::from_str(&std::fs::read_to_string(file)?)?;
     anyhow::ensure!(real.len() == cases.len(), "{} has other sequences", file.display());
     let compared = outcome(
         &cases,
@@ -254,8 +254,11 @@ fn sequences_of(real: &Real, seed: u64, sequences: u64, most: usize, save: Optio
     Ok(compared)
 }
 
+/// Of each case.
+type Answers = Vec<Vec<Answer>>;
+
 /// The answers of both, who play at the same time.
-fn both(real: &Real, cases: &[Case]) -> Result<(Vec<Vec<Answer>>, Vec<Vec<Answer>>)> {
+fn both(real: &Real, cases: &[Case]) -> Result<(Answers, Answers)> {
     let begin = Instant::now();
     std::thread::scope(|scope| {
         let other = scope.spawn(|| {

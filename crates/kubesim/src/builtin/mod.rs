@@ -389,6 +389,13 @@ impl Rules for BuiltIn {
     }
 
     fn validate_update(&self, object: &Value, old: &Value, subresource: &str) -> Vec<FieldError> {
+        if self.plural == "services"
+            && subresource.is_empty()
+            && object["spec"]["clusterIP"] != old["spec"]["clusterIP"]
+            && let Some(error) = services::without_address(object)
+        {
+            return vec![error];
+        }
         let without_metadata = self.plural == "events" && self.group.is_empty()
             || matches!(self.plural, "endpointslices" | "poddisruptionbudgets");
         let mut errors = if without_metadata {

@@ -46,6 +46,12 @@ pub(super) fn fits(value: &Value, node: Option<&Node>, place: &str, complaints: 
             }
             let mut seen: Vec<String> = Vec::new();
             for (index, item) in items.iter().enumerate() {
+                if matches!(node.list, ListType::Map(_)) && !item.is_object() {
+                    complaints.push(format!(
+                        "{place}: element {index}: associative list with keys may not have non-map elements"
+                    ));
+                    return;
+                }
                 let key = if node.list == ListType::Atomic {
                     format!("i:{index}")
                 } else {

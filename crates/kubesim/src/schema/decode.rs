@@ -318,8 +318,11 @@ fn zero(node: &Node) -> Value {
 }
 
 fn go_type(node: &Node) -> String {
-    if matches!(node.go_name(), Some("Time" | "MicroTime")) {
-        return "string".to_owned();
+    match node.go_name() {
+        Some("Time" | "MicroTime") => return "string".to_owned(),
+        // What is no text is taken for a number.
+        _ if node.is_int_or_string() => return "int32".to_owned(),
+        _ => {}
     }
     if let Some(go) = &node.go {
         return go.to_string();
