@@ -11,7 +11,7 @@ use serin_api::{
     rollout::{CanaryStep, CanaryStrategy},
     status::RolloutStatus,
 };
-use serin_model::{RouteRef, World, Write};
+use serin_model::{ReplicaSetView, RouteRef, World, Write};
 
 /// One whole, in the unit in which shares of traffic are compared.
 pub(crate) const WHOLE: i64 = 1_000_000;
@@ -27,11 +27,24 @@ pub(crate) struct Replicas {
     pub(crate) available: i32,
     /// When it was made.
     pub(crate) created: DateTime<Utc>,
+    /// Number of its revision as read: of one that is released again, the last.
+    pub(crate) revision: i64,
     /// Its scale-down deadline as written, if any.
     pub(crate) deadline: Option<String>,
 }
 
 impl Replicas {
+    fn of(rs: &ReplicaSetView) -> Self {
+        Self {
+            hash: rs.hash().to_owned(),
+            wanted: rs.replicas,
+            available: rs.available,
+            created: rs.created,
+            revision: rs.revision(),
+            deadline: rs.annotations.get(SCALE_DOWN_DEADLINE_ANNOTATION).cloned(),
+        }
+    }
+
     /// Pods that can serve once the writes so far took effect: a ReplicaSet that shrinks gives up its unready pods first.
     pub(crate) fn capacity(&self) -> i32 {
         self.available.min(self.wanted).max(0)
@@ -70,16 +83,7 @@ impl<'a> Facts<'a> {
         let raw_status = serde_json::to_value(&status).expect("a status has string keys only");
         let uid = rollout.metadata.uid.as_deref();
         let owned = world.replica_sets.iter().filter(|rs| rs.owner.as_deref() == uid);
-        let replica_sets = owned.map(|rs| {
-            let facts = Replicas {
-                hash: rs.hash().to_owned(),
-                wanted: rs.replicas,
-                available: rs.available,
-                created: rs.created,
-                deadline: rs.annotations.get(SCALE_DOWN_DEADLINE_ANNOTATION).cloned(),
-            };
-            (rs.name.clone(), facts)
-        });
+        let replica_sets = owned.map(|rs| (rs.name.clone(), Replicas::of(rs)));
         let mut facts = Self {
             world,
             now,
@@ -133,6 +137,7 @@ impl<'a> Facts<'a> {
                     wanted: number(&object["spec"]["replicas"]).unwrap_or(1),
                     available: 0,
                     created: self.now,
+                    revision: i64::MAX,
                     deadline: None,
                 };
                 after.replica_sets.insert(name.clone(), made);
@@ -167,14 +172,7 @@ impl<'a> Facts<'a> {
     fn patch_replica_set(&mut self, name: &str, patch: &Value) {
         let adopted = self.world.replica_sets.iter().find(|rs| rs.name == name);
         if let (false, Some(rs)) = (self.replica_sets.contains_key(name), adopted) {
-            let facts = Replicas {
-                hash: rs.hash().to_owned(),
-                wanted: rs.replicas,
-                available: rs.available,
-                created: rs.created,
-                deadline: rs.annotations.get(SCALE_DOWN_DEADLINE_ANNOTATION).cloned(),
-            };
-            self.replica_sets.insert(name.to_owned(), facts);
+            self.replica_sets.insert(name.to_owned(), Replicas::of(rs));
             self.newest = self.find_newest();
         }
         let Some(facts) = self.replica_sets.get_mut(name) else {

@@ -115,7 +115,7 @@ fn is_beyond_limit(facts: &Facts<'_>, rs: &Replicas) -> bool {
         .map_or(i32::MAX, serin_api::rollout::CanaryStrategy::scale_down_delay_limit);
     let others = facts.replica_sets.values();
     let newer = others.filter(|other| {
-        other.created >= rs.created
+        other.revision >= rs.revision
             && other.hash != rs.hash
             && other.hash != facts.newest
             && other.hash != facts.status.stable_rs

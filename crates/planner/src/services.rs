@@ -11,15 +11,16 @@ use crate::{draft::Draft, pause::PauseDecision, replicas::share_of, situation::S
 /// After an abort with a router the canary Service goes to the stable version and stays there; upstream's next pass puts
 /// it back and forth (recordings README 1).
 pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Draft) {
-    let stable_weight = s.canary.max_weight() - traffic::least_given(s);
-    if !loses_pods(s, s.canary.stable_service.as_deref(), s.stable, stable_weight) {
-        point(s, s.canary.stable_service.as_deref(), s.stable, draft);
+    let weights = (traffic::given(s), s.canary.max_weight() - traffic::least_given(s));
+    let (canary, stable) = (s.canary.canary_service.as_deref(), s.canary.stable_service.as_deref());
+    if !loses_pods(s, (stable, weights.1), (canary, weights.0), s.stable) {
+        point(s, stable, s.stable, draft);
     }
     let aborted = pause.is_aborted(s.before) && !s.is_fully_promoted();
     let to_stable = aborted && if s.has_router() { weight_is_off(s) } else { true };
     if to_stable {
         if s.stable.is_some_and(|rs| rs.lasting() > 0) {
-            point(s, s.canary.canary_service.as_deref(), s.stable, draft);
+            point(s, canary, s.stable, draft);
         }
         return;
     }
@@ -30,20 +31,29 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Dr
     if s.is_fully_promoted() && s.canary.is_dynamic_stable_scale() && canary_holds_weight(s) {
         return;
     }
-    if !is_behind_weight(s) && !loses_pods(s, s.canary.canary_service.as_deref(), s.new, traffic::given(s)) {
-        point(s, s.canary.canary_service.as_deref(), s.new, draft);
+    if !is_behind_weight(s) && !loses_pods(s, (canary, weights.0), (stable, weights.1), s.new) {
+        point(s, canary, s.new, draft);
     }
 }
 
 /// Behind a router, the Service's part of the traffic would get fewer pods than it needs and than it has now (write rule W2).
 /// Upstream switches with the first available pod. The way back of an abort does not ask.
-fn loses_pods(s: &Situation<'_>, name: Option<&str>, rs: Option<&ReplicaSetView>, weight: i32) -> bool {
-    let (Some(service), Some(rs)) = (name.and_then(|name| s.world.services.get(name)), rs) else {
+fn loses_pods(
+    s: &Situation<'_>,
+    (name, weight): (Option<&str>, i32),
+    (other, other_weight): (Option<&str>, i32),
+    rs: Option<&ReplicaSetView>,
+) -> bool {
+    let known = |name: Option<&str>| name.and_then(|name| s.world.services.get(name));
+    let (Some(service), Some(rs)) = (known(name), rs) else {
         return false;
     };
     if !s.has_router() || service.hash() == rs.hash() {
         return false;
     }
+    // It may have the other Service's part already.
+    let has_other = known(other).is_some_and(|other| other.hash() == rs.hash());
+    let weight = weight + if has_other { other_weight } else { 0 };
     let r = s.spec.desired_replicas();
     let least = share_of(r, weight, s.canary.max_weight()) - s.canary.max_unavailable_count(r);
     let selected = s

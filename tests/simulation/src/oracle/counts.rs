@@ -111,7 +111,8 @@ pub(crate) fn desired_stable(rollout: Rollout<'_>, weight: i64) -> i64 {
         }
         let by_weight = match size(rollout, rollout.index()) {
             Size::Weight(wanted) => ceil((whole - wanted) * replicas, whole),
-            Size::Count(_) => 0,
+            // A size of its own says nothing of the traffic that may follow: stable is whole (compat 2.5).
+            Size::Count(_) => replicas,
         };
         return min_pods(rollout, by_weight.max(ceil((whole - weight) * replicas, whole)));
     }

@@ -118,13 +118,14 @@ impl<'s, 'h> Scene<'s, 'h> {
         out
     }
 
-    /// Names of the other ReplicaSets of the same owner: those of a deleted Rollout of the same name are another's.
+    /// Names of the other ReplicaSets of the same owner that the writer could have taken for there: those of a deleted
+    /// Rollout of the same name are another's.
     pub(crate) fn siblings(&self, namespace: &str, rollout: &str, of: &'h Value) -> impl Iterator<Item = &'h str> {
         let uid = |o: &Value| owner(o).map(|(_, _, uid)| uid.to_owned());
         let (mine, itself) = (uid(of), text(of, "/metadata/name"));
         self.picture.replica_sets_of(namespace, rollout).filter(move |name| {
-            let other = self.picture.latest(Kind::ReplicaSet, namespace, name);
-            *name != itself && other.is_some_and(|o| uid(o) == mine)
+            let others = || self.views(Kind::ReplicaSet, namespace, name).into_iter().flatten();
+            *name != itself && others().any(|o| uid(o) == mine)
         })
     }
 
