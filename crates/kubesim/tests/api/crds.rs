@@ -155,3 +155,24 @@ async fn verbs_and_subresources_that_do_not_exist_are_refused_as_the_real_one_do
         (405, "the server does not allow this method on the requested resource")
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_field_that_the_definition_makes_immutable_stays_what_it_is() {
+    let cluster = cluster();
+    let at = "/apis/argoproj.io/v1alpha1/namespaces/default/rollouts";
+    let (code, created) = post(&cluster, at, &rollout("web", "demo:1")).await;
+    assert_eq!(code, 201, "{created}");
+    let mut changed = created.clone();
+    changed["spec"]["selector"]["matchLabels"]["app"] = json!("other");
+    let (code, refused) = put(&cluster, &format!("{at}/web"), &changed).await;
+    assert_eq!(
+        (code, refused["message"].as_str().unwrap()),
+        (
+            422,
+            "Rollout.argoproj.io \"web\" is invalid: spec.selector: Invalid value: .spec.selector is immutable"
+        )
+    );
+    changed["spec"]["selector"] = created["spec"]["selector"].clone();
+    changed["spec"]["replicas"] = json!(7);
+    assert_eq!(put(&cluster, &format!("{at}/web"), &changed).await.0, 200);
+}

@@ -192,3 +192,22 @@ async fn an_eviction_respects_disruption_budgets() {
     assert_eq!(post(&cluster, &path, &eviction).await.0, 201);
     assert_eq!(get(&cluster, &format!("{PODS}/a")).await.0, 404);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_bare_api_server_leaves_namespaces_to_be_finished_and_taints_new_nodes() {
+    let cluster = serin_kubesim::Cluster::new(serin_kubesim::Options {
+        bare: true,
+        ..serin_kubesim::Options::default()
+    });
+    let space = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "blue"}});
+    assert_eq!(post(&cluster, "/api/v1/namespaces", &space).await.0, 201);
+    assert_eq!(delete(&cluster, "/api/v1/namespaces/blue", &Value::Null).await.0, 200);
+    let (code, left) = get(&cluster, "/api/v1/namespaces/blue").await;
+    assert_eq!((code, &left["status"]["phase"]), (200, &json!("Terminating")));
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "one"}});
+    let (_, node) = post(&cluster, "/api/v1/nodes", &node).await;
+    assert_eq!(
+        node["spec"]["taints"],
+        json!([{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}])
+    );
+}
