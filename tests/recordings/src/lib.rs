@@ -3,6 +3,7 @@
 //! Knows the files and what of them counts as behaviour; not how a controller is run. One text serves every ground: a
 //! driver plays [`Scenario::script`], feeds what it sees into [`Sequences`], and [`compare`] says what differs.
 
+mod plays;
 mod script;
 mod sequences;
 
@@ -14,6 +15,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+pub use plays::{Ground, LeftOut, PACES, SPINE, Tally, chosen, left_out, played_on};
 pub use script::{Act, Line, Seen};
 pub use sequences::{Difference, Known, RunStep, Sequences, compare, describe, is_known, known_differences};
 
@@ -48,12 +50,7 @@ impl Scenario {
             fs::read_to_string(folder.join(file))
                 .with_context(|| format!("failed to read {file} of recording `{name}`"))
         };
-        let mut objects = Vec::new();
-        for document in read("input.yaml")?.split("\n---\n") {
-            let object: Value = serde_saphyr::from_str(document)
-                .with_context(|| format!("failed to parse input.yaml of recording `{name}`"))?;
-            objects.push(object);
-        }
+        let objects = objects(name, &read("input.yaml")?)?;
         let mut recorded = Sequences::default();
         let runs = sequences::read_timeline(&read("timeline.jsonl")?, &mut recorded)?;
         sequences::read_events(&read("events.jsonl")?, &mut recorded)?;
@@ -66,12 +63,25 @@ impl Scenario {
         })
     }
 
+    /// The name of its Rollout.
+    pub fn rollout_name(&self) -> &str {
+        let rollout = self.objects.iter().find(|o| o["kind"] == "Rollout");
+        rollout.and_then(|r| r["metadata"]["name"].as_str()).unwrap_or("demo")
+    }
+
     /// The created object of that kind and name.
     pub fn object(&self, kind: &str, name: &str) -> Option<&Value> {
         self.objects
             .iter()
             .find(|o| o["kind"] == kind && o["metadata"]["name"] == name)
     }
+}
+
+/// The documents of an `input.yaml`.
+pub(crate) fn objects(name: &str, text: &str) -> Result<Vec<Value>> {
+    let parse = |document: &str| serde_saphyr::from_str(document);
+    let objects: Result<Vec<Value>, _> = text.split("\n---\n").map(parse).collect();
+    objects.with_context(|| format!("failed to parse input.yaml of recording `{name}`"))
 }
 
 /// The folder with the recordings.

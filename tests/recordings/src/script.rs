@@ -49,6 +49,10 @@ pub enum Act {
         /// The vector that it answers.
         value: Value,
     },
+    /// The controller was told to end. It is back where the next state is seen.
+    Stop,
+    /// Somebody got a message from the controller; messages are not compared.
+    Told,
     /// A state was waited for.
     Seen(Seen),
     /// Time was given to settle.
@@ -98,6 +102,8 @@ fn act(text: &str) -> Result<Act> {
     Ok(match words.as_slice() {
         ["end", ..] => Act::End,
         ["wait", ..] => Act::Wait,
+        ["the", "controller", "is", "stopped", ..] => Act::Stop,
+        ["webhook", "at", ..] => Act::Told,
         ["create", kind, name, ..] => Act::Create {
             kind: (*kind).to_owned(),
             name: (*name).to_owned(),

@@ -6,6 +6,8 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::Ground;
+
 /// How the objects of a scenario moved; values that stay the same are listed once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sequences {
@@ -282,13 +284,16 @@ pub struct Known {
     /// What Serin does, exactly; one entry for each form that was seen.
     #[serde(default)]
     pub ours: Vec<String>,
-    /// Instead of `ours`: this ReplicaSet is scaled in other hops, from the same count to the same count. How many pods
-    /// were ready between two passes is the cluster's pace and an input like any other.
+    /// This ReplicaSet is scaled in other hops than in `ours` (without it: than recorded), from the same count to the same
+    /// count. How many pods were ready between two passes is the cluster's pace and an input like any other.
     #[serde(default)]
     pub hops: Option<String>,
-    /// Where it is seen: `cluster` (the real one); everywhere when it is not said.
+    /// The same entries as recorded, in another order.
     #[serde(default)]
-    pub ground: Option<String>,
+    pub any_order: bool,
+    /// Where it is seen; everywhere when it is not said.
+    #[serde(default)]
+    pub ground: Option<Ground>,
     /// Where in the recording: file and line or time.
     pub at: String,
     /// Section of the compatibility map or number in the recordings' README.
@@ -302,9 +307,23 @@ pub fn is_known(known: &Known, recording: &str, difference: &Difference) -> bool
     known.recording == recording
         && known.aspect == difference.aspect
         && match &known.hops {
-            Some(set) => join_hops(&difference.ours, set) == join_hops(&difference.recorded, set),
+            None if known.any_order => sorted(&difference.ours) == sorted(&difference.recorded),
+            Some(set) => {
+                let expected = if known.ours.is_empty() {
+                    &difference.recorded
+                } else {
+                    &known.ours
+                };
+                join_hops(&difference.ours, set) == join_hops(expected, set)
+            }
             None => known.ours == difference.ours,
         }
+}
+
+fn sorted(list: &[String]) -> Vec<&String> {
+    let mut list: Vec<&String> = list.iter().collect();
+    list.sort();
+    list
 }
 
 /// Scalings of a ReplicaSet that go on in the same direction are joined to one: in events where only scalings stand

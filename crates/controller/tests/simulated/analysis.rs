@@ -52,7 +52,7 @@ async fn a_canary_whose_analysis_turns_bad_is_aborted_and_stable_is_whole_again(
     );
     let mut replicas: Vec<_> = stage
         .cluster
-        .all("replicasets")
+        .list("replicasets")
         .iter()
         .map(|rs| rs["spec"]["replicas"].as_u64().unwrap())
         .collect();

@@ -8,7 +8,7 @@ use std::sync::{
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use serin_audit::{Finding, Rule, Severity};
-use serin_controller::{Audit, Config};
+use serin_controller::{Audit, Config, OnRefusal};
 use serin_model::{Plan, World, Write};
 
 use crate::{canary::rollout, stage::Stage};
@@ -91,7 +91,7 @@ async fn what_comes_before_the_refused_write_is_carried_out() {
     stage.create("rollouts", rollout("demo", 3, json!({"steps": [{"setWeight": 50}]})));
     let controller = stage.start_with("serin", Config::default(), objecting(Severity::Refuse));
     stage.until_phase("demo", "Degraded", 30).await;
-    assert_eq!(stage.cluster.all("replicasets").len(), 1, "the ReplicaSet was made");
+    assert_eq!(stage.cluster.list("replicasets").len(), 1, "the ReplicaSet was made");
     controller.stop().await;
 }
 
@@ -106,6 +106,28 @@ async fn a_warning_is_counted_and_the_plan_applied() {
         .calls
         .metrics()
         .render(&controller.context.stores(), true, 0);
+    assert!(scrape.contains("serin_plan_warnings_total{rule=\"W5\"} "), "{scrape}");
+    assert!(!scrape.contains("serin_plans_refused_total{"), "{scrape}");
+    controller.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_plan_is_carried_out_and_said_where_refusals_only_warn() {
+    let stage = Stage::new("s-only-said");
+    stage.create("rollouts", rollout("demo", 3, json!({"steps": [{"setWeight": 50}]})));
+    let config = Config {
+        on_refusal: OnRefusal::Warn,
+        ..Config::default()
+    };
+    let controller = stage.start_with("serin", config, objecting(Severity::Refuse));
+    stage.until_phase("demo", "Healthy", 30).await;
+    assert!(refused_condition(&stage.rollout("demo")).is_none());
+    let said = stage.events().into_iter().find(|e| e.reason == "PlanBreaksRule");
+    let said = said.expect("an event says so");
+    assert_eq!(said.kind, "Warning");
+    assert!(said.message.ends_with("W5: no pods, please"), "{}", said.message);
+    let metrics = controller.context.calls.metrics();
+    let scrape = metrics.render(&controller.context.stores(), true, 0);
     assert!(scrape.contains("serin_plan_warnings_total{rule=\"W5\"} "), "{scrape}");
     assert!(!scrape.contains("serin_plans_refused_total{"), "{scrape}");
     controller.stop().await;

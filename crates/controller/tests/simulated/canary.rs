@@ -37,7 +37,7 @@ async fn a_first_deploy_becomes_healthy_without_steps() {
     let rollout = stage.rollout("demo");
     assert_eq!(rollout["status"]["stableRS"], rollout["status"]["currentPodHash"]);
     assert_eq!(rollout["status"]["availableReplicas"], 3);
-    assert_eq!(stage.cluster.all("replicasets").len(), 1);
+    assert_eq!(stage.cluster.list("replicasets").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,9 +86,9 @@ async fn at_rest_nothing_is_written_and_nothing_is_asked() {
     let _controller = stage.start();
     stage.until_phase("demo", "Healthy", 30).await;
     stage.settle(30_000).await;
-    let before = stage.cluster.asked().len();
+    let before = stage.cluster.requests().len();
     stage.settle(24 * 3600 * 1000).await;
-    let asked = stage.cluster.asked();
+    let asked = stage.cluster.requests();
     let since: Vec<_> = asked[before..].iter().filter(|a| !a.path.contains("watch=")).collect();
     assert!(since.is_empty(), "{since:#?}");
 }

@@ -5,20 +5,24 @@ use serin_controller::{
     calls::{Format, Refusal, Target},
     kinds::Kind,
 };
+use serin_kubesim::Patch;
 
-use crate::{canary::rollout, stage::Stage};
+use crate::{
+    canary::rollout,
+    ground::text,
+    stage::{HOME, Stage},
+};
+
+const LEASE: &str = "argo-rollouts-controller-lock";
 
 fn holder(stage: &Stage) -> String {
-    let lease = stage
-        .cluster
-        .get("leases", "argo-rollouts", "argo-rollouts-controller-lock")
-        .unwrap_or_default();
-    crate::objects::text(&lease, "/spec/holderIdentity").to_owned()
+    let lease = stage.cluster.get("leases", HOME, LEASE).unwrap_or_default();
+    text(&lease, "/spec/holderIdentity").to_owned()
 }
 
 /// Writes of one controller, leases apart.
-fn writes_of(stage: &Stage, client: &str) -> usize {
-    stage.writes().iter().filter(|w| w.client == client).count()
+fn writes_of(stage: &Stage, user: &str) -> usize {
+    stage.writes().iter().filter(|w| w.user == user).count()
 }
 
 #[tokio::test(start_paused = true)]
@@ -65,18 +69,18 @@ async fn a_leader_that_cannot_renew_stops_writing_before_its_lease_runs_out_and_
     stage.create("rollouts", rollout("demo", 1, json!({})));
     let controller = stage.start_candidate("first");
     stage.until_phase("demo", "Healthy", 30).await;
-    stage.cluster.set_down(true);
+    stage.faults.set_down(true);
     stage.settle(10_500).await;
     assert!(
         !controller.context.calls.gate().is_open(),
         "no write may start any more"
     );
     stage.settle(9500).await;
-    stage.cluster.set_down(false);
+    stage.faults.set_down(false);
     stage.set_image("demo", "demo:v2");
     stage.until_phase("demo", "Healthy", 60).await;
     assert!(controller.is_running());
-    assert_eq!(stage.cluster.all("replicasets").len(), 2);
+    assert_eq!(stage.cluster.list("replicasets").len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,9 +89,10 @@ async fn a_stolen_lease_ends_the_work_at_the_next_renewal() {
     let controller = stage.start_candidate("first");
     stage.until("it leads", 5, |_| holder(&stage) == "first").await;
     let thief = json!({"spec": {"holderIdentity": "thief", "renewTime": "2026-11-21T12:00:05.000000Z"}});
-    stage
+    let patched = stage
         .cluster
-        .merge("leases", "argo-rollouts", "argo-rollouts-controller-lock", None, &thief);
+        .patch("thief", "leases", HOME, LEASE, None, &Patch::Merge(thief));
+    patched.unwrap();
     stage.settle(2500).await;
     assert!(!controller.context.calls.gate().is_open());
     stage.create("rollouts", rollout("demo", 1, json!({})));
@@ -104,7 +109,7 @@ async fn no_write_leaves_the_process_after_the_renew_deadline_whoever_asks() {
     // As after SIGSTOP: the deadline passes while a plan is being carried out.
     let calls = &controller.context.calls;
     calls.gate().open_until(tokio::time::Instant::now());
-    let before = stage.cluster.asked().len();
+    let before = stage.cluster.requests().len();
     let target = Target {
         kind: Kind::Rollout,
         namespace: "s-late",
@@ -117,5 +122,5 @@ async fn no_write_leaves_the_process_after_the_renew_deadline_whoever_asks() {
     assert_eq!(calls.delete(target, "uid", "1").await, Err(Refusal::NotLeading));
     assert_eq!(calls.create(target, &json!({})).await, Err(Refusal::NotLeading));
     assert_eq!(calls.create_event("s-late", &json!({})).await, Err(Refusal::NotLeading));
-    assert_eq!(stage.cluster.asked().len(), before, "nothing was even sent");
+    assert_eq!(stage.cluster.requests().len(), before, "nothing was even sent");
 }

@@ -1,14 +1,22 @@
 //! What others do wrong must not stop anybody.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::{canary::rollout, kubernetes::Fault, stage::Stage};
+use crate::{
+    canary::rollout,
+    ground::{Fault, serve_without_schema},
+    stage::Stage,
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_malformed_rollout_is_told_so_and_others_are_untouched() {
     let stage = Stage::new("s-bad");
+    // With the schema in force such a Rollout does not get as far as here.
+    serve_without_schema(&stage.cluster, "rollouts");
     let mut bad = rollout("bad", 1, json!({}));
-    bad["spec"]["replicas"] = json!("many");
+    bad["spec"]["revisionHistoryLimit"] = json!("many");
     stage.create("rollouts", bad);
     stage.create("rollouts", rollout("good", 1, json!({})));
     let _controller = stage.start();
@@ -38,9 +46,9 @@ async fn conflicts_are_planned_again_and_are_no_news() {
     let stage = Stage::new("s-conflict");
     stage.create("rollouts", rollout("demo", 2, json!({})));
     for _ in 0..3 {
-        stage.cluster.order(Fault {
-            method: "PATCH",
-            path: "/rollouts/demo",
+        stage.faults.order(Fault {
+            verb: "patch",
+            resource: "rollouts",
             code: 409,
             reason: "Conflict",
             times: 1,
@@ -57,9 +65,9 @@ async fn conflicts_are_planned_again_and_are_no_news() {
 async fn an_api_server_that_fails_for_a_while_is_tried_again() {
     let stage = Stage::new("s-500");
     stage.create("rollouts", rollout("demo", 2, json!({})));
-    stage.cluster.order(Fault {
-        method: "POST",
-        path: "/replicasets",
+    stage.faults.order(Fault {
+        verb: "create",
+        resource: "replicasets",
         code: 500,
         reason: "InternalError",
         times: 8,
@@ -69,7 +77,7 @@ async fn an_api_server_that_fails_for_a_while_is_tried_again() {
     stage.until_phase("demo", "Healthy", 60).await;
     let creations = stage
         .cluster
-        .asked()
+        .requests()
         .iter()
         .filter(|a| a.method == "POST" && a.path.contains("/replicasets"))
         .count();
@@ -82,12 +90,12 @@ async fn a_process_that_is_killed_in_the_middle_of_a_plan_is_followed_by_one_tha
     stage.create("rollouts", rollout("demo", 1, json!({})));
     let first = stage.start_as("first", serin_controller::Config::default());
     stage
-        .until("the ReplicaSet exists", 5, |c| !c.all("replicasets").is_empty())
+        .until("the ReplicaSet exists", 5, |c| !c.list("replicasets").is_empty())
         .await;
     first.kill();
     let _second = stage.start();
     stage.until_phase("demo", "Healthy", 30).await;
-    assert_eq!(stage.cluster.all("replicasets").len(), 1);
+    assert_eq!(stage.cluster.list("replicasets").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,9 +103,10 @@ async fn a_creation_whose_answer_was_lost_is_taken_for_done() {
     let stage = Stage::new("s-lost");
     stage.create("rollouts", rollout("demo", 1, json!({})));
     // The second try comes before the watch tells of the first one's success.
-    stage.cluster.order(Fault {
-        method: "POST",
-        path: "/replicasets",
+    stage.faults.delay_watches("replicasets", Duration::from_secs(1));
+    stage.faults.order(Fault {
+        verb: "create",
+        resource: "replicasets",
         code: 504,
         reason: "Timeout",
         times: 1,
@@ -105,8 +114,8 @@ async fn a_creation_whose_answer_was_lost_is_taken_for_done() {
     });
     let _controller = stage.start();
     stage.until_phase("demo", "Healthy", 30).await;
-    assert_eq!(stage.cluster.all("replicasets").len(), 1);
-    let asked = stage.cluster.asked();
+    assert_eq!(stage.cluster.list("replicasets").len(), 1);
+    let asked = stage.cluster.requests();
     let codes: Vec<u16> = asked
         .iter()
         .filter(|a| a.method == "POST" && a.path.contains("/replicasets"))
@@ -125,9 +134,9 @@ async fn a_creation_whose_answer_was_lost_is_taken_for_done() {
 async fn a_refused_creation_is_said_once_and_tried_again() {
     let stage = Stage::new("s-quota");
     stage.create("rollouts", rollout("demo", 1, json!({})));
-    stage.cluster.order(Fault {
-        method: "POST",
-        path: "/replicasets",
+    stage.faults.order(Fault {
+        verb: "create",
+        resource: "replicasets",
         code: 403,
         reason: "Forbidden",
         times: 12,
@@ -141,4 +150,34 @@ async fn a_refused_creation_is_said_once_and_tried_again() {
         1,
         "{reasons:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_that_always_fail_are_asked_for_ever_more_rarely_and_the_first_that_works_ends_it() {
+    let stage = Stage::new("s-lists");
+    stage.create("rollouts", rollout("demo", 1, json!({})));
+    let lists = || {
+        let requests = stage.cluster.requests();
+        let lists = requests
+            .iter()
+            .filter(|r| r.path.contains("/replicasets?") && r.path.contains("limit="));
+        lists.map(|r| r.at).collect::<Vec<_>>()
+    };
+    let fault = Fault {
+        verb: "list",
+        resource: "replicasets",
+        code: 500,
+        reason: "InternalError",
+        times: 20,
+        carried_out: false,
+    };
+    stage.faults.order(fault);
+    let _controller = stage.start();
+    stage.settle(1_000).await;
+    assert_eq!(lists().len(), 4, "at once, and after 0.1, 0.2 and 0.4 s: {:?}", lists());
+    stage.until_phase("demo", "Healthy", 600).await;
+    let all = lists();
+    assert_eq!(all.len(), 21);
+    let waits: Vec<u64> = all.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
+    assert!(waits.is_sorted() && waits[10..].iter().all(|s| *s == 30), "{waits:?}");
 }

@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::{canary::rollout, kubernetes::Fault, stage::Stage};
+use crate::{
+    canary::rollout,
+    ground::{Fault, ROUTES, serve},
+    stage::Stage,
+};
 
 fn service(name: &str) -> Value {
     json!({"metadata": {"name": name}, "spec": {"selector": {"app": "demo"}, "ports": [{"port": 80, "targetPort": 8080}]}})
@@ -37,7 +41,10 @@ fn behind_the_gateway(steps: Value) -> Value {
 }
 
 fn on_stage(namespace: &str) -> Stage {
-    let stage = Stage::new(namespace);
+    with_services(Stage::new(namespace))
+}
+
+fn with_services(stage: Stage) -> Stage {
     stage.create("services", service("demo-stable"));
     stage.create("services", service("demo-canary"));
     stage
@@ -45,7 +52,7 @@ fn on_stage(namespace: &str) -> Stage {
 
 /// Every pair (stable, canary) of weights that the route had.
 fn weights(stage: &Stage) -> Vec<(i64, i64)> {
-    let refs = stage.values("httproutes", "demo", "/spec/rules/0/backendRefs");
+    let refs = stage.values(ROUTES, "demo", "/spec/rules/0/backendRefs");
     let weight = |refs: &Value, i: usize| refs[i]["weight"].as_i64().unwrap_or(1);
     let mut out: Vec<_> = refs.iter().map(|r| (weight(r, 0), weight(r, 1))).collect();
     out.dedup();
@@ -59,7 +66,7 @@ fn steps() -> Value {
 #[tokio::test(start_paused = true)]
 async fn weights_follow_the_steps_and_nothing_else_of_the_route_changes() {
     let stage = on_stage("s-gateway");
-    stage.create("httproutes", route());
+    let before = stage.create(ROUTES, route());
     stage.create("rollouts", behind_the_gateway(steps()));
     let _controller = stage.start();
     stage.until_phase("demo", "Healthy", 60).await;
@@ -75,14 +82,13 @@ async fn weights_follow_the_steps_and_nothing_else_of_the_route_changes() {
         "{}",
         stage.trace()
     );
-    let mut after = stage.cluster.get("httproutes", "s-gateway", "demo").unwrap();
-    for i in 0..2 {
-        after["spec"]["rules"][0]["backendRefs"][i]
-            .as_object_mut()
-            .unwrap()
-            .remove("weight");
+    let mut after = (*stage.get(ROUTES, "demo")).clone();
+    for (i, weight) in [100, 0].into_iter().enumerate() {
+        let backend = &mut after["spec"]["rules"][0]["backendRefs"][i];
+        assert_eq!(backend["weight"], weight);
+        backend["weight"] = json!(1);
     }
-    assert_eq!(after["spec"], route()["spec"]);
+    assert_eq!(after["spec"], before["spec"]);
     assert_eq!(after["metadata"]["labels"], json!({"owner": "platform"}));
     stage.assert_all_writes_are_guarded();
 }
@@ -90,7 +96,7 @@ async fn weights_follow_the_steps_and_nothing_else_of_the_route_changes() {
 #[tokio::test(start_paused = true)]
 async fn an_abort_takes_the_weight_off_first() {
     let stage = on_stage("s-gateway-abort");
-    stage.create("httproutes", route());
+    stage.create(ROUTES, route());
     stage.create("rollouts", behind_the_gateway(steps()));
     let _controller = stage.start();
     stage.until_phase("demo", "Healthy", 60).await;
@@ -113,7 +119,7 @@ async fn an_abort_takes_the_weight_off_first() {
     stage.settle(10_000).await;
     let replicas: Vec<_> = stage
         .cluster
-        .all("replicasets")
+        .list("replicasets")
         .iter()
         .map(|rs| rs["spec"]["replicas"].clone())
         .collect();
@@ -141,14 +147,13 @@ async fn a_route_that_comes_later_is_found_without_a_resync() {
             .any(|m| m.contains("HTTPRoute s-gateway-missing/demo does not exist")),
         "{said:?}"
     );
-    stage.create("httproutes", route());
+    stage.create(ROUTES, route());
     stage.until_phase("demo", "Healthy", 10).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_cluster_without_gateway_api_says_so_and_other_rollouts_go_on() {
-    let stage = on_stage("s-gateway-absent");
-    stage.cluster.serve("httproutes", false);
+    let stage = with_services(Stage::without_gateway_api("s-gateway-absent"));
     stage.create("rollouts", behind_the_gateway(steps()));
     stage.create("rollouts", rollout("plain", 1, json!({})));
     let _controller = stage.start();
@@ -164,27 +169,27 @@ async fn a_cluster_without_gateway_api_says_so_and_other_rollouts_go_on() {
         said.iter().any(|m| m.contains("install the Gateway API CRDs")),
         "{said:?}"
     );
-    stage.cluster.serve("httproutes", true);
-    stage.create("httproutes", route());
+    serve(&stage.cluster, ROUTES);
+    stage.create(ROUTES, route());
     stage.until_phase("demo", "Healthy", 60).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_route_that_may_not_be_written_does_not_stop_the_rest() {
     let stage = on_stage("s-gateway-403");
-    stage.create("httproutes", route());
+    stage.create(ROUTES, route());
     stage.create("rollouts", behind_the_gateway(steps()));
     let _controller = stage.start();
     stage.until_phase("demo", "Healthy", 60).await;
     let forbidden = Fault {
-        method: "PATCH",
-        path: "/httproutes/",
+        verb: "patch",
+        resource: ROUTES,
         code: 403,
         reason: "Forbidden",
         times: 3,
         carried_out: false,
     };
-    stage.cluster.order(forbidden);
+    stage.faults.order(forbidden);
     stage.set_image("demo", "demo:v2");
     stage.settle(5000).await;
     let status = stage.rollout("demo")["status"].clone();
@@ -202,8 +207,8 @@ async fn a_route_that_may_not_be_written_does_not_stop_the_rest() {
 #[tokio::test(start_paused = true)]
 async fn without_the_right_to_read_endpoint_slices_pod_availability_is_used() {
     let stage = on_stage("s-gateway-slices");
-    stage.cluster.forbid("endpointslices");
-    stage.create("httproutes", route());
+    stage.faults.forbid("endpointslices");
+    stage.create(ROUTES, route());
     stage.create("rollouts", behind_the_gateway(steps()));
     let _controller = stage.start();
     stage.until_phase("demo", "Healthy", 60).await;
@@ -213,14 +218,13 @@ async fn without_the_right_to_read_endpoint_slices_pod_availability_is_used() {
 }
 
 fn selector(stage: &Stage, name: &str) -> Value {
-    let namespace = "s-release";
-    stage.cluster.get("services", namespace, name).unwrap()["spec"]["selector"].clone()
+    stage.get("services", name)["spec"]["selector"].clone()
 }
 
 #[tokio::test(start_paused = true)]
 async fn services_of_a_deleted_rollout_select_again_what_their_owner_wrote() {
     let stage = on_stage("s-release");
-    stage.create("httproutes", route());
+    stage.create(ROUTES, route());
     stage.create("rollouts", behind_the_gateway(steps()));
     let _controller = stage.start();
     stage.until_phase("demo", "Healthy", 60).await;
@@ -230,7 +234,7 @@ async fn services_of_a_deleted_rollout_select_again_what_their_owner_wrote() {
             .get("rollouts-pod-template-hash")
             .is_some()
     );
-    stage.cluster.delete("rollouts", "s-release", "demo");
+    stage.delete("rollouts", "demo");
     stage.settle(5_000).await;
     for name in ["demo-stable", "demo-canary"] {
         assert_eq!(selector(&stage, name), json!({"app": "demo"}), "{}", stage.trace());
@@ -241,13 +245,13 @@ async fn services_of_a_deleted_rollout_select_again_what_their_owner_wrote() {
 #[tokio::test(start_paused = true)]
 async fn a_rollout_that_was_deleted_while_nobody_looked_leaves_no_service_behind() {
     let stage = on_stage("s-release");
-    stage.create("httproutes", route());
+    stage.create(ROUTES, route());
     stage.create("rollouts", behind_the_gateway(steps()));
     let controller = stage.start();
     stage.until_phase("demo", "Healthy", 60).await;
     stage.settle(1_000).await;
     controller.kill();
-    stage.cluster.delete("rollouts", "s-release", "demo");
+    stage.delete("rollouts", "demo");
     let _next = stage.start_as(
         "next",
         serin_controller::Config {

@@ -3,113 +3,24 @@
 //! A scenario is a short function: put objects on the stage, start a controller, wait for what should happen, and compare.
 //! Times are milliseconds since the start. The start is on a whole second, as in the recordings.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use serin_audit::{Finding, Severity};
 use serin_controller::{Audit, Clock, Config, Context, Election, context::Auditor};
+use serin_kubesim::{Asked, Cluster, Patch};
 use serin_model::{Plan, World};
-use serin_providers::{HttpRequest, HttpResponse, HttpTransport, ProviderSettings, Providers, TransportError};
+use serin_providers::{ProviderSettings, Providers};
 use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 
 use crate::{
-    kubernetes::{Asked, Kubernetes},
-    objects::text,
-    workloads::{self, Pods},
+    ground::{self, Faults, PERSON, Pods, text},
+    metrics::Metrics,
 };
 
-/// By a word of the address or query: from when on which answer is given.
-type Script = BTreeMap<String, Vec<(u128, Value)>>;
-
-/// What Prometheus answers, by query and time.
-#[derive(Clone, Debug, Default)]
-pub struct Metrics {
-    answers: Arc<Mutex<Script>>,
-    asked: Arc<Mutex<Vec<(u128, String)>>>,
-}
-
-impl Metrics {
-    /// From `at` milliseconds on, queries whose address or text contains `word` are answered with this: a list is a
-    /// vector, a number a scalar, `{"!": 503}` a status, null a refused connection.
-    pub fn set(&self, word: &str, at: u128, answer: Value) {
-        self.answers
-            .lock()
-            .unwrap()
-            .entry(word.to_owned())
-            .or_default()
-            .push((at, answer));
-    }
-
-    /// Every query so far.
-    pub fn asked(&self) -> Vec<(u128, String)> {
-        self.asked.lock().unwrap().clone()
-    }
-}
-
-struct Transport {
-    metrics: Metrics,
-    started: Instant,
-}
-
-#[async_trait]
-impl HttpTransport for Transport {
-    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
-        let query = format!("{} {}", request.url, request.form.unwrap_or_default());
-        self.metrics
-            .asked
-            .lock()
-            .unwrap()
-            .push((self.started.elapsed().as_millis(), query.clone()));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        let now = self.started.elapsed().as_millis();
-        let answers = self.metrics.answers.lock().unwrap().clone();
-        let answer = answers
-            .iter()
-            .find(|(word, _)| query.contains(*word))
-            .and_then(|(_, list)| list.iter().rfind(|(at, _)| *at <= now));
-        let (kind, result) = match answer.map(|(_, answer)| answer) {
-            None | Some(Value::Null) => {
-                let host = request.url.split('/').nth(2).unwrap_or_default().to_owned();
-                return Err(TransportError::Connect {
-                    address: host,
-                    reason: "connection refused".into(),
-                });
-            }
-            Some(Value::Object(failure)) => {
-                let status = failure.get("!").and_then(Value::as_u64).unwrap_or(500);
-                return Ok(HttpResponse {
-                    status: u16::try_from(status).unwrap_or(500),
-                    body: Vec::new(),
-                });
-            }
-            Some(Value::Array(values)) => {
-                let series: Vec<Value> = values
-                    .iter()
-                    .map(|v| json!({"metric": {}, "value": [0, number(v)]}))
-                    .collect();
-                ("vector", Value::Array(series))
-            }
-            Some(scalar) => ("scalar", json!([0, number(scalar)])),
-        };
-        let body = json!({"status": "success", "data": {"resultType": kind, "result": result}});
-        Ok(HttpResponse {
-            status: 200,
-            body: body.to_string().into_bytes(),
-        })
-    }
-}
-
-/// A number as Prometheus writes it.
-fn number(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
+/// Namespace of the lease.
+pub const HOME: &str = "argo-rollouts";
 
 /// The real audit, but rules about capacity refuse too.
 struct StrictAuditor;
@@ -128,7 +39,7 @@ impl Audit for StrictAuditor {
 pub struct Running {
     /// Its context.
     pub context: Arc<Context>,
-    cluster: Kubernetes,
+    cluster: Cluster,
     name: String,
     /// No plan of its may be refused.
     is_audited: bool,
@@ -162,7 +73,7 @@ impl Running {
         if !self.is_audited || !scrape.contains("serin_plans_refused_total{") {
             return;
         }
-        let asked = self.cluster.asked();
+        let asked = self.cluster.requests();
         let texts = asked.iter().filter(|a| text(&a.body, "/reason") == "PlanRefused");
         let texts: Vec<&str> = texts.map(|a| text(&a.body, "/message")).collect();
         panic!("the audit refused plans: {texts:#?}");
@@ -177,7 +88,9 @@ impl Running {
 /// See the module.
 pub struct Stage {
     /// The cluster.
-    pub cluster: Kubernetes,
+    pub cluster: Cluster,
+    /// What goes wrong between controllers and cluster.
+    pub faults: Faults,
     /// Prometheus.
     pub metrics: Metrics,
     /// Namespace of objects that name none.
@@ -202,28 +115,38 @@ pub struct Said {
 }
 
 impl Stage {
-    /// An empty cluster with its built-in controllers, at 2026-11-21 12:00:00.
+    /// An empty cluster with its built-in controllers.
     pub fn new(namespace: &str) -> Self {
-        Self::with_pods(namespace, Pods::default())
+        Self::with(namespace, Pods::staggered(Duration::ZERO), true)
     }
 
     /// The same with pods that behave as said.
     pub fn with_pods(namespace: &str, pods: Pods) -> Self {
-        let clock = Clock::starting_at(DateTime::from_timestamp(1_795_262_400, 0).expect("a valid time"));
-        let cluster = Kubernetes::new(clock.clone());
-        tokio::spawn(workloads::run(cluster.clone(), pods));
+        Self::with(namespace, pods, true)
+    }
+
+    /// The same where nobody installed Gateway API.
+    pub fn without_gateway_api(namespace: &str) -> Self {
+        Self::with(namespace, Pods::staggered(Duration::ZERO), false)
+    }
+
+    fn with(namespace: &str, pods: Pods, gateway_api: bool) -> Self {
+        let cluster = ground::cluster(&[namespace, HOME], pods, gateway_api);
+        let faults = Faults::default();
+        cluster.intercept(Arc::new(faults.clone()));
         Self {
+            clock: Clock::starting_at(cluster.now()),
             cluster,
-            metrics: Metrics::default(),
+            faults,
+            metrics: Metrics::new(),
             namespace: namespace.to_owned(),
-            clock,
             started: Instant::now(),
         }
     }
 
     /// Milliseconds since the start.
     pub fn now(&self) -> u128 {
-        self.cluster.now()
+        self.started.elapsed().as_millis()
     }
 
     /// Starts a controller that leads at once.
@@ -240,7 +163,7 @@ impl Stage {
     /// Starts a controller that takes part in the election.
     pub fn start_candidate(&self, name: &str) -> Running {
         let election = Election {
-            namespace: "argo-rollouts".into(),
+            namespace: HOME.into(),
             names: vec!["argo-rollouts-controller-lock".into()],
             identity: name.into(),
             lease_duration: Duration::from_secs(15),
@@ -266,11 +189,8 @@ impl Stage {
 
     /// The same with another audit.
     pub fn start_with(&self, name: &str, config: Config, audit: Arc<dyn Audit>) -> Running {
-        let transport = Transport {
-            metrics: self.metrics.clone(),
-            started: self.started,
-        };
-        let providers = Providers::new(ProviderSettings::default(), Arc::new(transport));
+        let transport = Arc::new(self.metrics.clone());
+        let providers = Providers::new(ProviderSettings::default(), transport);
         let context = Context::new(
             self.cluster.client(name),
             self.clock.clone(),
@@ -296,38 +216,48 @@ impl Stage {
     }
 
     /// Creates an object in the stage's namespace, unless it is cluster-scoped or names one.
-    pub fn create(&self, plural: &str, mut object: Value) -> Value {
+    pub fn create(&self, plural: &str, mut object: Value) -> Arc<Value> {
         if plural != "clusteranalysistemplates" && object.pointer("/metadata/namespace").is_none() {
             object["metadata"]["namespace"] = json!(self.namespace);
         }
-        self.cluster.create(plural, object)
+        let created = self.cluster.create(PERSON, plural, object);
+        created.unwrap_or_else(|status| panic!("{plural}: {status}"))
     }
 
-    /// Merge-patches the Rollout.
-    pub fn patch(&self, name: &str, patch: &Value) {
-        self.cluster.merge("rollouts", &self.namespace, name, None, patch);
+    /// Patches an object in the stage's namespace.
+    pub fn patch_object(&self, plural: &str, name: &str, subresource: Option<&str>, patch: &Patch) {
+        let patched = self
+            .cluster
+            .patch(PERSON, plural, &self.namespace, name, subresource, patch);
+        patched.unwrap_or_else(|status| panic!("{plural} {name}: {status}"));
+    }
+
+    /// Deletes an object in the stage's namespace.
+    pub fn delete(&self, plural: &str, name: &str) {
+        let deleted = self.cluster.delete(PERSON, plural, &self.namespace, name, &Value::Null);
+        deleted.unwrap_or_else(|status| panic!("{plural} {name}: {status}"));
     }
 
     /// Merge-patches the Rollout's status, as the kubectl plugin does.
     pub fn patch_status(&self, name: &str, patch: &Value) {
-        self.cluster.merge(
-            "rollouts",
-            &self.namespace,
-            name,
-            Some("status"),
-            &json!({ "status": patch }),
-        );
+        let patch = Patch::Merge(json!({ "status": patch }));
+        self.patch_object("rollouts", name, Some("status"), &patch);
     }
 
     /// Sets the image of the first container.
     pub fn set_image(&self, name: &str, image: &str) {
         let patch = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": image}]);
-        self.cluster.json_patch("rollouts", &self.namespace, name, &patch);
+        self.patch_object("rollouts", name, None, &Patch::Json(patch));
+    }
+
+    /// An object in the stage's namespace as it is, null if there is none.
+    pub fn get(&self, plural: &str, name: &str) -> Arc<Value> {
+        self.cluster.get(plural, &self.namespace, name).unwrap_or_default()
     }
 
     /// The Rollout as it is.
-    pub fn rollout(&self, name: &str) -> Value {
-        self.cluster.get("rollouts", &self.namespace, name).unwrap_or_default()
+    pub fn rollout(&self, name: &str) -> Arc<Value> {
+        self.get("rollouts", name)
     }
 
     /// Waits until this many milliseconds since the start.
@@ -341,7 +271,7 @@ impl Stage {
     }
 
     /// Waits until the cluster is as asked; panics with the trace after `seconds`.
-    pub async fn until(&self, what: &str, seconds: u64, is: impl Fn(&Kubernetes) -> bool) {
+    pub async fn until(&self, what: &str, seconds: u64, is: impl Fn(&Cluster) -> bool) {
         let mut changes = self.cluster.changes();
         let wait = async {
             loop {
@@ -349,9 +279,7 @@ impl Stage {
                 if is(&self.cluster) {
                     return;
                 }
-                if changes.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
+                changes.changed().await;
             }
         };
         if tokio::time::timeout(Duration::from_secs(seconds), wait).await.is_err() {
@@ -373,12 +301,12 @@ impl Stage {
 
     /// Every event in the order in which it reached the API server.
     pub fn events(&self) -> Vec<Said> {
-        let asked = self.cluster.asked();
+        let asked = self.cluster.requests();
         let events = asked
             .iter()
             .filter(|a| a.method == "POST" && a.path.contains("/events") && a.code == 201);
         let said = events.map(|a| Said {
-            at: a.at,
+            at: a.at.as_millis(),
             about: format!(
                 "{}/{}",
                 text(&a.body, "/involvedObject/kind"),
@@ -404,11 +332,11 @@ impl Stage {
     pub fn values(&self, plural: &str, name: &str, path: &str) -> Vec<Value> {
         let mut out: Vec<Value> = Vec::new();
         for version in self.cluster.history() {
-            if version.id.0 != plural || version.id.2 != name {
+            if version.resource.plural != plural || version.name != name {
                 continue;
             }
             let value = version
-                .object
+                .new
                 .as_ref()
                 .and_then(|o| o.pointer(path))
                 .cloned()
@@ -422,9 +350,13 @@ impl Stage {
 
     /// Writes of controllers that the API server accepted, events and leases apart.
     pub fn writes(&self) -> Vec<Asked> {
-        let asked = self.cluster.asked();
-        let is_write =
-            |a: &Asked| a.method != "GET" && a.code < 300 && !a.path.contains("/events") && !a.path.contains("/leases");
+        let asked = self.cluster.requests();
+        let is_write = |a: &Asked| {
+            a.method != "GET"
+                && (200..300).contains(&a.code)
+                && !a.path.contains("/events")
+                && !a.path.contains("/leases")
+        };
         asked.into_iter().filter(is_write).collect()
     }
 
@@ -432,7 +364,7 @@ impl Stage {
     /// or a name that is not made by the server (design contract 2).
     pub fn assert_all_writes_are_guarded(&self) {
         let mut patches = 0;
-        for asked in self.cluster.asked() {
+        for asked in self.cluster.requests() {
             let guarded = match asked.method.as_str() {
                 "PATCH" if asked.body.is_array() => asked.body[0]["path"] == "/metadata/resourceVersion",
                 "PATCH" | "PUT" => !text(&asked.body, "/metadata/resourceVersion").is_empty(),
@@ -454,19 +386,19 @@ impl Stage {
         let mut out = String::new();
         for Asked {
             at,
-            client,
+            user,
             method,
             path,
             body,
             code,
-        } in self.cluster.asked()
+        } in self.cluster.requests()
         {
             let body = if body.is_null() {
                 String::new()
             } else {
                 format!(" {body}")
             };
-            let _ = writeln!(out, "{at:>8} {client} {method} {path} {code}{body}");
+            let _ = writeln!(out, "{:>8} {user} {method} {path} {code}{body}", at.as_millis());
         }
         for (at, query) in self.metrics.asked() {
             let _ = writeln!(out, "{at:>8} query {query}");

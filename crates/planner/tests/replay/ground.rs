@@ -127,6 +127,8 @@ impl Ground {
         body: &Value,
     ) {
         let mut object = match kind {
+            // A run goes through what was recorded of it; the patch is part of the reason.
+            "AnalysisRun" => return,
             "Rollout" => self.rollout.clone().expect("the rollout exists"),
             "ReplicaSet" => self.replica_sets[name].object.clone(),
             "HTTPRoute" => self.routes[name].clone(),

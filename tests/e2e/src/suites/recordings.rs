@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use kube::api::DeleteParams;
 use serin_recordings::{
-    Act, Difference, Known, Scenario, Seen, Sequences, compare, describe, is_known, known_differences,
+    Act, Difference, Known, SPINE, Scenario, Seen, Sequences, compare, describe, is_known, known_differences,
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -20,24 +20,6 @@ use crate::{
     world::World,
 };
 
-/// The recordings of this step of the way.
-const NAMES: [&str; 14] = [
-    "gateway",
-    "gateway-abort",
-    "gateway-missing",
-    "canary-r4",
-    "canary-r10",
-    "pause-promote",
-    "pause-timed",
-    "abort-retry",
-    "promote-full",
-    "step-analysis-ok",
-    "step-analysis-fail",
-    "background-fail",
-    "rollback-mid-canary",
-    "new-revision-mid",
-];
-
 /// How long a state that was recorded may take to be seen here.
 const WAIT: Duration = Duration::from_secs(60);
 /// How long after the recording's end late writes are waited for.
@@ -47,7 +29,7 @@ const LATE: Duration = Duration::from_secs(15);
 static ENDED: Mutex<Vec<(&str, bool)>> = Mutex::new(Vec::new());
 
 pub(super) fn tests(round: usize) -> Vec<Test> {
-    let mut tests: Vec<Test> = NAMES
+    let mut tests: Vec<Test> = SPINE
         .into_iter()
         .map(|name| {
             let title = format!("the recording {name} is played with the same sequences");
@@ -164,7 +146,7 @@ async fn play(world: &World, scenario: &Scenario) -> Result<Space> {
                 api.delete(name, &DeleteParams::default()).await?;
             }
             Act::Metric { source, value } => world.stub.answer(&format!("{}.{source}", scenario.name), value.clone()),
-            Act::Seen(_) | Act::Wait | Act::End => {}
+            Act::Seen(_) | Act::Wait | Act::Stop | Act::Told | Act::End => {}
         }
     }
     Ok(space)
@@ -186,7 +168,7 @@ async fn remove(world: &World, namespace: &str) -> Result<()> {
 fn summary() -> Result<String> {
     let ended = ENDED.lock().unwrap_or_else(PoisonError::into_inner);
     let listed = ended.iter().filter(|(_, listed)| *listed).count();
-    let missing: Vec<_> = NAMES
+    let missing: Vec<_> = SPINE
         .iter()
         .filter(|name| !ended.iter().any(|(n, _)| n == *name))
         .collect();
@@ -202,7 +184,7 @@ fn summary() -> Result<String> {
 fn self_test() -> Result<String> {
     let mut told = 0;
     let known = known_differences()?;
-    for name in NAMES {
+    for name in SPINE {
         let recorded = Scenario::load(name)?.recorded;
         ensure!(compare(&recorded, &recorded).is_empty(), "{name} differs from itself");
         for aspect in recorded.aspects.keys() {
