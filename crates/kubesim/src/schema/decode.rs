@@ -80,7 +80,7 @@ impl Run {
         ));
     }
 
-    fn value(&mut self, value: &mut Value, node: &Node, owner: &str, steps: &mut Vec<Step<'_>>) {
+    fn value<'n>(&mut self, value: &mut Value, node: &'n Node, owner: &'n str, steps: &mut Vec<Step<'n>>) {
         let types = node.types;
         match value {
             Value::Null => {}
@@ -197,7 +197,7 @@ impl Run {
         }
     }
 
-    fn fields(&mut self, map: &mut Map<String, Value>, node: &Node, owner: &str, steps: &mut Vec<Step<'_>>) {
+    fn fields<'n>(&mut self, map: &mut Map<String, Value>, node: &'n Node, owner: &'n str, steps: &mut Vec<Step<'n>>) {
         if node.preserve_unknown {
             return;
         }
@@ -232,9 +232,9 @@ impl Run {
             match map.get_mut(name) {
                 Some(value) => {
                     if !is_plain(value, child) {
-                        let mut inner: Vec<Step<'_>> = steps.clone();
-                        inner.push(Step::Field(name));
-                        self.value(value, child, owner, &mut inner);
+                        steps.push(Step::Field(name));
+                        self.value(value, child, owner, steps);
+                        steps.pop();
                     }
                     match child.zero {
                         Zero::Dropped if is_zero(value) => {

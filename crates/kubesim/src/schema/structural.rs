@@ -41,17 +41,30 @@ pub(crate) fn path(steps: &[Step<'_>]) -> String {
 pub(crate) fn prune(object: &mut Value, node: &Node) -> Vec<String> {
     let mut unknown = Vec::new();
     if let Value::Object(map) = object {
-        prune_map(map, Some(node), true, node.preserve_unknown, Vec::new(), &mut unknown);
+        prune_map(
+            map,
+            Some(node),
+            true,
+            node.preserve_unknown,
+            &mut Vec::new(),
+            &mut unknown,
+        );
     }
     unknown.sort();
     unknown
 }
 
-fn prune_value(value: &mut Value, node: Option<&Node>, keep: bool, steps: &[Step<'_>], unknown: &mut Vec<String>) {
+fn prune_value<'a>(
+    value: &'a mut Value,
+    node: Option<&Node>,
+    keep: bool,
+    steps: &mut Vec<Step<'a>>,
+    unknown: &mut Vec<String>,
+) {
     match value {
         Value::Object(map) => {
             let embedded = node.is_some_and(|node| node.embedded);
-            prune_map(map, node, embedded, keep, steps.to_vec(), unknown);
+            prune_map(map, node, embedded, keep, steps, unknown);
         }
         Value::Array(items) => {
             let item = node.and_then(Node::item);
@@ -59,10 +72,9 @@ fn prune_value(value: &mut Value, node: Option<&Node>, keep: bool, steps: &[Step
                 return;
             }
             let keep = keep || item.is_some_and(|item| item.preserve_unknown);
-            let mut steps = steps.to_vec();
             for (index, value) in items.iter_mut().enumerate() {
                 steps.push(Step::Index(index));
-                prune_value(value, item, keep, &steps, unknown);
+                prune_value(value, item, keep, steps, unknown);
                 steps.pop();
             }
         }
@@ -88,7 +100,7 @@ fn prune_map<'a>(
     node: Option<&Node>,
     embedded: bool,
     keep: bool,
-    mut steps: Vec<Step<'a>>,
+    steps: &mut Vec<Step<'a>>,
     unknown: &mut Vec<String>,
 ) {
     let of_resource = |name: &str| embedded && OF_EVERY_RESOURCE.contains(&name);
@@ -107,7 +119,7 @@ fn prune_map<'a>(
         let gone: Vec<String> = map.keys().filter(|name| !known(name)).cloned().collect();
         for name in gone {
             map.remove(&name);
-            let place = path(&steps);
+            let place = path(steps);
             unknown.push(if place.is_empty() {
                 name
             } else {
@@ -125,7 +137,7 @@ fn prune_map<'a>(
         }
         let keep = child.is_some_and(|child| child.preserve_unknown);
         steps.push(Step::Field(name));
-        prune_value(value, child, keep, &steps, unknown);
+        prune_value(value, child, keep, steps, unknown);
         steps.pop();
     }
 }
