@@ -38,6 +38,18 @@ const UPSTREAM: &[(&str, Rule, &str, &str)] = &[
         "the same: an image that never becomes ready comes to the end of its steps",
     ),
     (
+        "gateway-max-weight",
+        Rule::W1,
+        "they must add up to 1000",
+        "its plugin writes weights out of 100 whatever maxTrafficWeight says",
+    ),
+    (
+        "gateway-max-weight",
+        Rule::W4,
+        "not every route gives the canary the weight 5",
+        "the same",
+    ),
+    (
         "gateway-abort",
         Rule::W4,
         "not every route gives the canary the weight 20",
