@@ -5,6 +5,7 @@
 //! generated names, of which only the relations are ([`answer`]). See README.md.
 
 pub mod answer;
+mod body;
 pub mod case;
 pub mod compare;
 pub mod generate;

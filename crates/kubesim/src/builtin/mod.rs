@@ -554,50 +554,9 @@ impl BuiltIn {
                 let shown = json!({"APIGroup": part("apiGroup"), "Kind": part("kind"), "Name": part("name")});
                 errors.push(FieldError::invalid("roleRef", shown, "cannot change roleRef"));
             }
-            "pods" => pod_change(object, old, errors),
+            "pods" => pods::change(object, old, errors),
             _ => {}
         }
-    }
-}
-
-/// Of a pod's spec only images, deadlines, tolerations and gates may change.
-fn pod_change(object: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    let (mut new, before) = (object["spec"].clone(), &old["spec"]);
-    for field in ["containers", "initContainers"] {
-        let count = |spec: &Value| spec[field].as_array().map_or(0, Vec::len);
-        if count(&new) != count(before) {
-            errors.push(FieldError::forbidden(
-                format!("spec.{field}"),
-                "pod updates may not add or remove containers",
-            ));
-            return;
-        }
-        let containers = new.get_mut(field).and_then(Value::as_array_mut);
-        for (index, container) in containers.into_iter().flatten().enumerate() {
-            if container["image"] == "" || container.get("image").is_none() {
-                errors.push(FieldError::required(format!("spec.{field}[{index}].image"), ""));
-            }
-            container["image"] = before[field][index]["image"].clone();
-        }
-    }
-    for field in ["activeDeadlineSeconds", "schedulingGates", "tolerations"] {
-        match before.get(field) {
-            Some(value) => new[field] = value.clone(),
-            None => {
-                if let Some(map) = new.as_object_mut() {
-                    map.remove(field);
-                }
-            }
-        }
-    }
-    if new != *before {
-        // The real server appends the difference, written by a library of its own.
-        errors.push(FieldError::forbidden(
-            "spec",
-            "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,\
-             `spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),\
-             `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\n",
-        ));
     }
 }
 

@@ -11,6 +11,7 @@ mod formats;
 mod jsonpath;
 pub(crate) mod names;
 pub(crate) mod node;
+mod rules;
 pub(crate) mod structural;
 mod table;
 #[cfg(test)]
