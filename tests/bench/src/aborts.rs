@@ -21,6 +21,10 @@ use crate::{
 /// Between two releases that go bad.
 const BETWEEN: Duration = Duration::from_millis(200);
 
+/// Between two measurements of one release, in seconds. The releases begin spread over it: a hundred measurements a second
+/// would measure the API server and nothing else.
+const INTERVAL: u32 = 10;
+
 #[derive(Default)]
 struct Answers {
     /// Names of Rollouts whose measurements fail from now on.
@@ -49,6 +53,7 @@ pub(crate) async fn measure(bench: &Bench, count: usize) -> Result<()> {
             .api
             .json_patch(&format!("{ROLLOUTS}/{}", objects::name(nth)), &image)
             .await?;
+        tokio::time::sleep(Duration::from_secs(INTERVAL.into()) / u32::try_from(count)?).await;
     }
     until(bench, count, "at weight 20 with a running analysis", |status| {
         status["phase"] == "Paused" && status["canary"]["currentBackgroundAnalysisRunStatus"]["status"] == "Running"
@@ -123,7 +128,7 @@ async fn prepare(bench: &Bench, count: usize, address: &str) -> Result<()> {
     let template = json!({
         "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": "errors"},
         "spec": {"args": [{"name": "app"}], "metrics": [{
-            "name": "errors", "interval": "1s", "successCondition": "result[0] < 0.1",
+            "name": "errors", "interval": format!("{INTERVAL}s"), "successCondition": "result[0] < 0.1",
             "provider": {"prometheus": {"address": address, "query": "errors{app=\"{{args.app}}\"}"}},
         }]},
     });

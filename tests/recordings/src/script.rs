@@ -70,6 +70,10 @@ pub enum Seen {
     PausedAt(i64),
     /// At a step.
     AtStep(i64),
+    /// `Paused` because an analysis was inconclusive.
+    Inconclusive,
+    /// An AnalysisRun is in that phase.
+    Run(String),
     /// A condition has a status.
     Condition(String, String),
     /// Anything else, as text; drivers go by the clock.
@@ -139,6 +143,8 @@ fn act(text: &str) -> Result<Act> {
 fn seen(text: &str) -> Seen {
     let words: Vec<&str> = text.split(' ').collect();
     match words.as_slice() {
+        ["AnalysisRun", phase] => Seen::Run((*phase).to_owned()),
+        ["rollout", _, "Paused", "Inconclusive"] => Seen::Inconclusive,
         ["rollout", _, "Paused", "at", "step", n] => n.parse().map_or(Seen::Other(text.to_owned()), Seen::PausedAt),
         ["rollout", _, "at", "step", n] => n.parse().map_or(Seen::Other(text.to_owned()), Seen::AtStep),
         ["rollout", _, phase] => Seen::Phase((*phase).to_owned()),
@@ -168,11 +174,16 @@ impl Seen {
                     && !status["pauseConditions"].as_array().is_none_or(Vec::is_empty)
             }
             Self::AtStep(step) => status["currentStepIndex"] == *step,
+            Self::Inconclusive => {
+                let pauses = status["pauseConditions"].as_array();
+                let is_meant = |pause: &Value| pause["reason"] == "InconclusiveAnalysisRun";
+                status["phase"] == "Paused" && pauses.is_some_and(|all| all.iter().any(is_meant))
+            }
             Self::Condition(kind, word) => status["conditions"].as_array().is_some_and(|all| {
                 all.iter()
                     .any(|c| c["type"] == kind.as_str() && c["status"] == word.as_str())
             }),
-            Self::Other(_) => return None,
+            Self::Run(_) | Self::Other(_) => return None,
         };
         Some(is_current && holds)
     }

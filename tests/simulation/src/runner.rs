@@ -227,6 +227,8 @@ fn spawn(run: &Run, job: u64, jobs: u64) -> Result<Child> {
         .args(["--from", &(run.from + job).to_string()])
         .args(["--to", &(run.from + run.seeds).to_string()])
         .args(["--step", &jobs.to_string()])
+        // The next seed needs as much memory as the last one: giving it back in between costs a twentieth of the time.
+        .env("MIMALLOC_PURGE_DELAY", "-1")
         .stdout(Stdio::piped());
     if let Some(audit) = &run.audit {
         command.args(["--audit", audit]);

@@ -4,7 +4,6 @@
 
 #![allow(unreachable_pub, reason = "modules of one test binary")]
 #![allow(clippy::unwrap_used, reason = "a scenario that fails is to stop at once")]
-#![allow(dead_code, reason = "what the stage offers is for scenarios still to come")]
 
 mod analysis;
 mod audited;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use serin_kubesim::Patch;
+use serin_kubesim::{Cluster, Patch};
 use serin_recordings::{Act, Ground, Scenario, Seen, Sequences, Tally, chosen};
 use tokio::time::{Instant, sleep_until};
 
@@ -33,7 +33,14 @@ async fn play(scenario: &Scenario, pace: u64) -> Sequences {
                 is_new && seen.holds(rollout).unwrap_or(false)
             };
             let name = scenario.rollout_name();
-            stage.until(&what, WAIT, |_| holds(&stage.rollout(name))).await;
+            let is_seen = |cluster: &Cluster| match seen {
+                Seen::Run(phase) => {
+                    let runs = cluster.list("analysisruns");
+                    runs.iter().any(|run| run["status"]["phase"] == phase.as_str())
+                }
+                _ => holds(&stage.rollout(name)),
+            };
+            stage.until(&what, WAIT, is_seen).await;
             // What follows keeps its distance to the moment that was seen.
             shift = millis(begin) - line.at;
             continue;

@@ -263,6 +263,12 @@ impl Ground {
         }
     }
 
+    /// Whether a run is in that phase.
+    pub(crate) fn has_run(&self, phase: &str) -> bool {
+        let mut runs = self.runs.values();
+        runs.any(|run| run.object["status"]["phase"] == phase)
+    }
+
     pub(crate) fn world(&self) -> Option<World> {
         let rollout: Rollout = serde_json::from_value(self.rollout.clone()?).expect("a rollout");
         let canary = rollout.spec.strategy.canary.clone().unwrap_or_default();

@@ -95,7 +95,10 @@ fn play(scenario: &Scenario, stagger: i64, mut crashes: Option<Crashes>) -> Grou
         let at = line.at + shift;
         match &line.act {
             Act::Seen(seen) => {
-                let holds = |g: &Ground| g.rollout.as_ref().is_some_and(|r| seen.holds(r).unwrap_or(false));
+                let holds = |g: &Ground| match seen {
+                    Seen::Run(phase) => g.has_run(phase),
+                    _ => g.rollout.as_ref().is_some_and(|r| seen.holds(r).unwrap_or(false)),
+                };
                 if matches!(seen, Seen::Other(_)) {
                     // The Rollout does not tell: by the clock.
                     wait(&mut ground, &mut crashes, at, is_stopped);
@@ -190,7 +193,7 @@ fn refused(objects: &[Value], steps: &str) -> Vec<String> {
     for object in objects {
         let metrics = object["spec"]["metrics"].as_array();
         for metric in metrics.into_iter().flatten() {
-            let metric: Metric = serde_json::from_value(metric.clone()).unwrap();
+            let metric: Metric = serde_json::from_value(metric.clone()).expect("a metric");
             fields.extend(validate::unsupported_metric(&metric).map(|(path, _)| path));
         }
         if object["kind"] == "Rollout" {
@@ -202,7 +205,7 @@ fn refused(objects: &[Value], steps: &str) -> Vec<String> {
                 };
                 fields.extend(validate::unsupported_fields(&spec).into_iter().map(|(path, _)| path));
             }
-            let spec: RolloutSpec = serde_json::from_value(object["spec"].clone()).unwrap();
+            let spec: RolloutSpec = serde_json::from_value(object["spec"].clone()).expect("a Rollout");
             fields.extend(validate::unsupported_fields(&spec).into_iter().map(|(path, _)| path));
         }
     }

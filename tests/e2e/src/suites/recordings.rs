@@ -104,7 +104,7 @@ async fn play(world: &World, scenario: &Scenario) -> Result<Space> {
     let mut shift = 0;
     for line in scenario.script.clone() {
         if let Act::Seen(seen) = &line.act {
-            if !matches!(seen, Seen::Other(_)) {
+            if !matches!(seen, Seen::Run(_) | Seen::Other(_)) {
                 let what = format!("{seen:?}, line {} of the script", line.at);
                 let seen = seen.clone();
                 space

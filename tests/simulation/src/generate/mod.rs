@@ -35,7 +35,7 @@ impl Target {
         let mut faults: Vec<_> = (0..count)
             .map(|n| FAULTS[turn(round * count + n, FAULTS.len())])
             .collect();
-        if is_short && round % 3 == 0 {
+        if is_short && round.is_multiple_of(3) {
             faults.push("lease");
         }
         Self { step, faults }
