@@ -101,12 +101,12 @@ fn best_approximation(facts: &Facts<'_>, weight: i32) -> (i32, i32) {
             options.push((down, replicas + 1));
         }
     }
-    // Nothing is left for a weight half-way between all pods and all but one: then it is all but one.
     // The distance of `canary / total` from the weight, over a common denominator; the first of equals.
     let distance = |(canary, total): &(i64, i64)| {
         let common: i64 = replicas * (replicas + 1);
         (canary * whole * (common / total) - weight * common).abs()
     };
+    // Nothing is left for a weight half-way between all pods and all but one: then it is all but one.
     let (canary, total) = options.iter().copied().min_by_key(distance).unwrap_or((down, replicas));
     let small = |n: i64| i32::try_from(n).unwrap_or(i32::MAX);
     (small(canary), small(total - canary))

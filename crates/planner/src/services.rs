@@ -44,15 +44,14 @@ fn loses_pods(
     (other, other_weight): (Option<&str>, i32),
     rs: Option<&ReplicaSetView>,
 ) -> bool {
-    let known = |name: Option<&str>| name.and_then(|name| s.world.services.get(name));
-    let (Some(service), Some(rs)) = (known(name), rs) else {
+    let (Some(service), Some(rs)) = (s.service(name), rs) else {
         return false;
     };
     if !s.has_router() || service.hash() == rs.hash() {
         return false;
     }
     // It may have the other Service's part already.
-    let has_other = known(other).is_some_and(|other| other.hash() == rs.hash());
+    let has_other = s.service(other).is_some_and(|other| other.hash() == rs.hash());
     let weight = weight + if has_other { other_weight } else { 0 };
     let r = s.spec.desired_replicas();
     let least = share_of(r, weight, s.canary.max_weight()) - s.canary.max_unavailable_count(r);
@@ -66,8 +65,7 @@ fn loses_pods(
 /// A weight that an earlier revision was given would fall to the new one with the Service, whatever its step allows: it is
 /// taken off first (write rule W1).
 pub(crate) fn is_behind_weight(s: &Situation<'_>) -> bool {
-    let name = s.canary.canary_service.as_deref();
-    let service = name.and_then(|name| s.world.services.get(name));
+    let service = s.service(s.canary.canary_service.as_deref());
     let is_new_release = !s.before.stable_rs.is_empty() && s.before.stable_rs != s.hash;
     is_new_release && service.is_some_and(|service| service.hash() != s.hash) && traffic::given(s) > 0
 }
@@ -108,7 +106,7 @@ pub fn release() -> serde_json::Value {
 }
 
 fn point(s: &Situation<'_>, name: Option<&str>, rs: Option<&ReplicaSetView>, draft: &mut Draft) {
-    let (Some(service), Some(rs)) = (name.and_then(|name| s.world.services.get(name)), rs) else {
+    let (Some(service), Some(rs)) = (s.service(name), rs) else {
         return;
     };
     let unmanaged = service.managed_by().is_none();

@@ -12,7 +12,7 @@ use serin_api::{
     status::RolloutStatus,
 };
 use serin_model::{
-    ReplicaSetView, World,
+    ReplicaSetView, ServiceView, World,
     mutant::{self, Mutant},
 };
 
@@ -127,6 +127,11 @@ impl<'a> Situation<'a> {
     /// Everything was promoted, as far as the status knows.
     pub(crate) fn is_fully_promoted(&self) -> bool {
         !self.before.stable_rs.is_empty() && self.before.stable_rs == self.before.current_pod_hash
+    }
+
+    /// A Service that the spec may name, where it exists.
+    pub(crate) fn service(&self, name: Option<&str>) -> Option<&'a ServiceView> {
+        self.world.services.get(name?)
     }
 
     pub(crate) fn has_router(&self) -> bool {

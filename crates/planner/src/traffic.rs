@@ -256,11 +256,7 @@ pub(crate) fn is_written(s: &Situation<'_>, weight: i32, draft: &Draft) -> bool 
 /// Pods that the newest revision needs for the weight that it has once the writes of this pass are done: before the weight
 /// is off, they stay (design contract 4).
 pub(crate) fn pods_in_use(s: &Situation<'_>, draft: &Draft) -> i32 {
-    let service = s
-        .canary
-        .canary_service
-        .as_deref()
-        .and_then(|name| s.world.services.get(name));
+    let service = s.service(s.canary.canary_service.as_deref());
     if service.is_none_or(|service| service.hash() != s.hash) {
         return 0;
     }
@@ -279,11 +275,7 @@ pub(crate) fn pods_in_use(s: &Situation<'_>, draft: &Draft) -> i32 {
 
 /// The same of stable.
 pub(crate) fn stable_pods_in_use(s: &Situation<'_>, draft: &Draft) -> i32 {
-    let service = s
-        .canary
-        .stable_service
-        .as_deref()
-        .and_then(|name| s.world.services.get(name));
+    let service = s.service(s.canary.stable_service.as_deref());
     if service.is_none_or(|service| service.hash() != s.before.stable_rs) {
         return 0;
     }
