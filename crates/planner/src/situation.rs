@@ -318,6 +318,10 @@ impl<'a> Situation<'a> {
         if self.new.is_some() && !self.meets_threshold(canary) {
             return false;
         }
+        // Without a router pods are traffic: too many are as wrong as too few, whatever a threshold of few pods says.
+        if !self.has_router() && self.new.is_some_and(|rs| rs.replicas > canary) {
+            return false;
+        }
         let dynamic = self.has_router() && self.canary.is_dynamic_stable_scale();
         if !dynamic && self.stable_apart().is_some_and(|rs| rs.replicas != stable) {
             return false;

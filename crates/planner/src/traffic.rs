@@ -163,7 +163,9 @@ fn dynamic_abort_weight(s: &Situation<'_>) -> i32 {
         .unwrap_or(0);
     let share = (max * stable.lasting()).checked_div(r).unwrap_or(max);
     let rest = (max - share).max(0);
-    let Some(current) = s.before.canary.weights.as_ref().map(|w| w.canary.weight) else {
+    // What somebody else took off is not given back.
+    let left = observed(s).max().unwrap_or(max);
+    let Some(current) = s.before.canary.weights.as_ref().map(|w| w.canary.weight.min(left)) else {
         return rest.max(candidate);
     };
     if candidate <= 0 {

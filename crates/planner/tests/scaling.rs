@@ -9,7 +9,9 @@ use serin_api::HASH_LABEL;
 use serin_model::World;
 use serin_planner::plan;
 
-use support::{OLD, add_replica_set, new_hash, now, pods, replica_set, routed, sizes, status, updating, weight};
+use support::{
+    OLD, add_replica_set, new_hash, new_status, now, pods, replica_set, routed, sizes, status, updating, weight,
+};
 
 const MIDDLE: &str = "middle";
 
@@ -89,5 +91,22 @@ fn the_only_revision_that_is_left_gets_all_pods_although_it_was_aborted() {
         status(&mut world, &json!({ "abort": true }));
         let next = plan(&world, now());
         assert_eq!(sizes(&next).get(&format!("demo-{new}")), Some(&4), "router: {router}");
+    }
+}
+
+#[test]
+fn without_a_router_a_lower_step_is_not_done_while_the_canary_has_more_pods_than_it_asks_for() {
+    let canary = json!({
+        "maxSurge": "50%", "maxUnavailable": 0, "replicaProgressThreshold": { "type": "Pods", "value": 1 },
+        "steps": [{ "setWeight": 64 }, { "setWeight": 40 }, { "pause": {} }],
+    });
+    let mut world = updating(3, &canary);
+    status(&mut world, &json!({ "currentStepIndex": 1 }));
+    let new = new_hash(&world);
+    pods(&mut world, OLD, 2, 2);
+    for (count, step) in [(2, None), (1, Some(2))] {
+        pods(&mut world, &new, count, count);
+        let index = new_status(&plan(&world, now()))["currentStepIndex"].as_i64();
+        assert_eq!(index, step, "{count} pods");
     }
 }

@@ -58,6 +58,28 @@ fn after_an_abort_the_weight_falls_with_the_stable_pods_that_came_back_when_stab
     }
 }
 
+#[test]
+fn after_an_abort_what_somebody_else_took_off_the_canary_is_not_given_back() {
+    let strategy = json!({ "dynamicStableScale": true, "steps": [{ "setWeight": 53 }, { "pause": {} }] });
+    for (given, expected) in [(40, None), (53, Some(50)), (60, Some(50))] {
+        let mut world = routed(10, 53, &strategy);
+        let hash = new_hash(&world);
+        pods(&mut world, &hash, 6, 6);
+        pods(&mut world, OLD, 5, 5);
+        status(
+            &mut world,
+            &json!({ "abort": true, "abortedAt": "2026-01-01T00:09:00Z" }),
+        );
+        world
+            .routes
+            .values_mut()
+            .for_each(|r| r.as_mut().unwrap().weights = vec![(given, 100 - given)]);
+        let written = weight(&plan(&world, now()));
+        assert!(written.is_none_or(|w| w <= given), "{given}: {written:?}");
+        assert_eq!(written, expected, "{given}");
+    }
+}
+
 /// At the last of the steps 20 and 50, with all pods that it asks for; stable has so many.
 fn rising(threshold: &Value, stable: i32) -> World {
     let canary = json!({

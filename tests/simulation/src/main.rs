@@ -105,7 +105,9 @@ fn main() -> Result<ExitCode> {
 
 fn replay(one: &One) -> Result<ExitCode> {
     let scenario = one.load()?;
+    let start = std::time::Instant::now();
     let (played, findings) = judge::trial(&scenario)?;
+    let took = start.elapsed();
     if let Some(played) = &played {
         if one.timeline {
             println!("{}", shrink::describe(&scenario));
@@ -117,7 +119,7 @@ fn replay(one: &One) -> Result<ExitCode> {
     for finding in &findings {
         eprintln!("{finding}");
     }
-    eprintln!("{} violation(s)", findings.len());
+    eprintln!("{} violation(s), played and judged in {} ms", findings.len(), took.as_millis());
     Ok(if findings.is_empty() {
         ExitCode::SUCCESS
     } else {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use serin_simulation::{
     generate::scenario,
     judge,
     run::play,
-    scenario::{Action, App, Controller, Image, Scenario, What},
+    scenario::Scenario,
     trace,
 };
 
@@ -32,53 +32,7 @@ fn a_run_leaves_behind_requests_changes_and_users() {
 
 /// A release with pauses of 4 and 6 hours, and nothing that goes wrong.
 fn ten_hours() -> Scenario {
-    let steps = json!([
-        { "setWeight": 20 }, { "pause": { "duration": "4h" } }, { "setWeight": 60 }, { "pause": { "duration": "6h" } },
-    ]);
-    let labels = json!({ "app": "app-a" });
-    let container = json!({ "name": "app", "image": "app-a:v0" });
-    let image = Image {
-        errors: 0,
-        latency: 20,
-        start: Some(1_000),
-        exists: true,
-        crash: None,
-        moody: 0,
-        stop: 100,
-    };
-    let action = |at, what| Action { at, app: 0, what };
-    Scenario {
-        seed: 0,
-        controller: Controller {
-            replicas: 1,
-            election: false,
-            audit: true,
-            workers: 1,
-        },
-        apps: vec![App {
-            name: "app-a".to_owned(),
-            namespace: "default".to_owned(),
-            rollout: json!({
-                "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
-                "metadata": { "name": "app-a", "namespace": "default" },
-                "spec": {
-                    "replicas": 5, "selector": { "matchLabels": labels },
-                    "template": { "metadata": { "labels": labels }, "spec": { "containers": [container] } },
-                    "strategy": { "canary": { "steps": steps } },
-                },
-            }),
-            router: false,
-            other_rules: 0,
-            rps: 10.0,
-            images: vec![image.clone(), image],
-        }],
-        templates: Vec::new(),
-        actions: vec![
-            action(10_000, What::Image(1)),
-            action(11 * 3_600_000, What::Pause(false)),
-        ],
-        faults: Vec::new(),
-    }
+    serde_json::from_str(include_str!("../data/ten-hours.json")).expect("it is a scenario")
 }
 
 #[test]
