@@ -4,6 +4,8 @@
 # with the reason why it may, or fails this run. Builds cargo-mutants into the cache folder when the machine has none.
 #   COUNT=200    size of the sample
 #   SKIP=0       leave out that many of its first ones (to go on where an earlier run ended)
+#   ONLY=FILE    no sample: those that the file names, one a line as this script prints survivors
+#                (target/mutants/out/missed.txt has those of the last run)
 #   SEED=1       another sample
 #   MINUTES=60   what is not done by then fails the run
 #   PACKAGES="planner analysis audit traffic"
@@ -14,6 +16,7 @@ export LC_ALL=C CARGO_TERM_COLOR=never
 version=27.1.0
 count="${COUNT:-200}" skip="${SKIP:-0}" seed="${SEED:-1}" minutes="${MINUTES:-60}"
 packages="${PACKAGES:-planner analysis audit traffic}"
+only=$(sed -E 's/^ +//; /^$/d' ${ONLY:+"$ONLY"} </dev/null | sort -u)
 survivors=tools/mutants-survivors.txt
 here="$PWD"
 work="$here/target/mutants"
@@ -85,9 +88,15 @@ paste -d '\t' "$all" <(names <"$all") >"$work/out/named.txt"
 
 # The order depends on the seed and the names alone: a fault more or less leaves the others in the sample.
 head -c 65536 < <(yes "$seed") >"$work/out/salt"
-cut -f 2 "$work/out/named.txt" | sort -R --random-source="$work/out/salt" |
-  awk -v skip="$skip" -v count="$count" 'NR > skip && NR <= count' | sort >"$work/out/sample.txt"
-echo "$(wc -l <"$all") possible faults, $(wc -l <"$work/out/sample.txt") of them tried (seed $seed)"
+if [ -n "${ONLY:-}" ]; then
+  cut -f 2 "$work/out/named.txt" | sort | comm -12 - <(printf '%s\n' "$only") >"$work/out/sample.txt"
+  gone=$(comm -13 "$work/out/sample.txt" <(printf '%s\n' "$only"))
+  [ -z "$gone" ] || { echo "$ONLY names what is no fault:"; sed 's/^/  /' <<<"$gone"; exit 1; }
+else
+  cut -f 2 "$work/out/named.txt" | sort -R --random-source="$work/out/salt" |
+    awk -v skip="$skip" -v count="$count" 'NR > skip && NR <= count' | sort >"$work/out/sample.txt"
+fi
+echo "$(wc -l <"$all") possible faults, $(wc -l <"$work/out/sample.txt") of them tried (${ONLY:-seed $seed})"
 
 SECONDS=0
 : >"$work/out/results.txt"

@@ -227,6 +227,14 @@ mod tests {
     }
 
     #[test]
+    fn of_too_many_pods_those_go_that_are_not_available() {
+        // Wanted is 3/2, six pods are allowed and five must stay available. Of six canary pods one is: stable keeps all of its
+        // four, and the canary gives what is above the limit, also below its share.
+        assert_eq!(case(5, 60, (6, 1), (4, 4), 0, 1), (2, 4));
+        assert_eq!(case(5, 60, (6, 6), (4, 4), 0, 1), (3, 3));
+    }
+
+    #[test]
     fn a_weight_between_all_pods_and_all_but_one_leaves_one_stable_pod() {
         assert_eq!(
             [(10, 95), (2, 75)].map(|(r, w)| approximate(r, w, 100, 0)),

@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
-use serin_api::{
-    DESIRED_REPLICAS_ANNOTATION, HASH_LABEL, SCALE_DOWN_DEADLINE_ANNOTATION, STEP_INDEX_LABEL, analysis::Phase, hash,
-};
-use serin_model::{AnalysisRunView, Plan, ServiceView, TemplateView, World, Write};
+use serin_api::{DESIRED_REPLICAS_ANNOTATION, HASH_LABEL, SCALE_DOWN_DEADLINE_ANNOTATION, analysis::Phase, hash};
+use serin_model::{Plan, ServiceView, World, Write};
 use serin_planner::plan;
-use support::{OLD, add_replica_set, canary, new_hash, new_status, now, replica_set, sizes, status, weight};
+use support::{
+    OLD, add_replica_set, canary, know_template, new_hash, new_status, now, replica_set, run, sizes, status, weight,
+};
 
 /// The canary at its first step, with these steps.
 fn at_first_step(steps: &Value) -> World {
@@ -53,36 +53,6 @@ fn switches(plan: &Plan) -> Vec<String> {
         _ => None,
     });
     switched.collect()
-}
-
-/// The template `watch`.
-fn know_template(world: &mut World) {
-    let metric = json!({ "name": "m", "interval": "1s", "count": 3, "provider": { "prometheus": { "query": "up" } } });
-    world.templates.insert(
-        serde_json::from_value(json!({ "templateName": "watch" })).unwrap(),
-        TemplateView {
-            spec: serde_json::from_value(json!({ "metrics": [metric] })).unwrap(),
-            annotations: BTreeMap::new(),
-        },
-    );
-}
-
-fn run(name: &str, step: Option<usize>, phase: Phase) -> AnalysisRunView {
-    AnalysisRunView {
-        name: name.to_owned(),
-        uid: name.to_owned(),
-        resource_version: "3".to_owned(),
-        created: now(),
-        deleting: false,
-        labels: step
-            .map(|index| BTreeMap::from([(STEP_INDEX_LABEL.to_owned(), index.to_string())]))
-            .unwrap_or_default(),
-        annotations: BTreeMap::new(),
-        terminate: false,
-        phase,
-        message: String::new(),
-        spec_digest: 0,
-    }
 }
 
 #[test]
@@ -297,4 +267,59 @@ fn a_service_with_traffic_does_not_go_to_a_revision_with_fewer_pods_than_that_ne
     let set = replica_set(&mut world, &new);
     (set.ready, set.available) = (4, 4);
     assert_eq!(switches(&plan(&world, now())), [format!("demo-stable {new:?}")]);
+}
+
+#[test]
+fn a_resumption_and_a_retry_are_used_up_by_the_first_pass_that_can_act_upon_them() {
+    let mut world = at_first_step(&json!([{ "setWeight": 60 }, { "pause": {} }]));
+    status(&mut world, &json!({ "controllerPause": true }));
+    assert_eq!(
+        new_status(&plan(&world, now())).get("controllerPause"),
+        Some(&Value::Null)
+    );
+    let retried = json!({ "controllerPause": null, "abortedAt": "2026-01-01T00:09:00Z", "abort": false });
+    status(&mut world, &retried);
+    assert_eq!(new_status(&plan(&world, now())).get("abortedAt"), Some(&Value::Null));
+}
+
+#[test]
+fn a_change_of_size_forgets_no_analysis_that_goes_on() {
+    let mut world = watched(Phase::Running);
+    let of_step = json!({ "currentStepAnalysisRunStatus": { "name": "stepping", "status": "Running" } });
+    status(&mut world, &json!({ "canary": of_step }));
+    let new = new_hash(&world);
+    let annotations = &mut replica_set(&mut world, &new).annotations;
+    annotations.insert(DESIRED_REPLICAS_ANNOTATION.to_owned(), "3".to_owned());
+    let pass = new_status(&plan(&world, now()));
+    assert!(pass.get("canary").is_none(), "{pass}");
+}
+
+#[test]
+fn a_weight_that_a_crash_left_out_of_the_status_ends_its_step_when_it_is_recorded() {
+    let mut world = at_first_step(&json!([{ "setWeight": 20 }, { "pause": {} }]));
+    status(
+        &mut world,
+        &json!({ "canary": { "weights": { "canary": { "weight": 0 }, "stable": { "weight": 100 } } } }),
+    );
+    let stable = replica_set(&mut world, OLD);
+    (stable.ready, stable.available) = (2, 2);
+    let waits = new_status(&plan(&world, now()));
+    assert!(
+        waits["currentStepIndex"].is_null(),
+        "stable cannot serve the rest: {waits}"
+    );
+    let stable = replica_set(&mut world, OLD);
+    (stable.ready, stable.available) = (4, 4);
+    assert_eq!(new_status(&plan(&world, now()))["currentStepIndex"], 1);
+}
+
+#[test]
+fn what_upstream_wrote_and_a_pass_does_not_count_stays_in_the_status() {
+    let mut world = canary();
+    let left = json!({ "restartedAt": "2026-01-01T00:01:00Z", "alb": { "a": 1 }, "albs": [], "duration": "3m" });
+    status(&mut world, &left);
+    let pass = new_status(&plan(&world, now()));
+    for field in ["restartedAt", "alb", "albs", "duration"] {
+        assert!(pass.get(field).is_none(), "{field}: {pass}");
+    }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use serin_api::{HASH_LABEL, MANAGED_BY_ANNOTATION, analysis::Phase, hash};
 use serin_model::{AnalysisRunView, Plan, World, Write};
 use serin_planner::plan;
-use support::{OLD, canary, new_status, now, status, weight};
+use support::{OLD, canary, new_status, now, sizes, status, updating, weight};
 
 fn touches_pods(plan: &Plan) -> bool {
     plan.writes
@@ -484,14 +484,47 @@ fn a_stable_version_keeps_its_size_as_long_as_no_weight_was_ever_written() {
         "canary": { "weights": null },
     });
     status(&mut world, &first);
-    let sizes: Vec<Value> = plan(&world, now())
-        .writes
-        .iter()
-        .filter_map(|w| match &w.write {
-            Write::PatchReplicaSet { name, patch, .. } => Some(json!([name, patch["spec"]["replicas"]])),
-            _ => None,
-        })
-        .collect();
-    let canary = &world.replica_sets[1].name;
-    assert_eq!(sizes, [json!([canary, 4])]);
+    let grown = BTreeMap::from([(world.replica_sets[1].name.clone(), 4)]);
+    assert_eq!(sizes(&plan(&world, now())), grown);
+    for route in world.routes.values_mut() {
+        *route = Err("HTTPRoute shop/demo does not exist".to_owned());
+    }
+    assert_eq!(sizes(&plan(&world, now())), grown, "nor was one, as far as can be read");
+}
+
+/// Whether it is said that the Rollout was seen for the first time.
+fn greets(world: &World) -> bool {
+    let plan = plan(world, now());
+    let mut events = plan.writes.iter().flat_map(|w| &w.events);
+    events.any(|event| event.reason == "RolloutAddedToInformer")
+}
+
+#[test]
+fn a_rollout_is_greeted_before_it_has_any_revision_and_not_again_after_a_crash() {
+    let mut world = updating(2, &json!({}));
+    world.rollout.status = None;
+    let sets = std::mem::take(&mut world.replica_sets);
+    assert!(greets(&world));
+    for set in sets {
+        // The first was made, or another one was adopted, and the status was never written.
+        world.replica_sets = vec![set];
+        assert!(!greets(&world), "{:?}", world.replica_sets);
+    }
+}
+
+#[test]
+fn without_a_router_services_follow_the_first_pod_that_is_available() {
+    let services = json!({ "canaryService": "demo-canary", "stableService": "demo-stable" });
+    let mut world = updating(4, &services);
+    world.services = canary().services;
+    let new = world.replica_sets[1].hash().to_owned();
+    support::pods(&mut world, &new, 4, 1);
+    status(&mut world, &json!({ "stableRS": new }));
+    let switched = plan(&world, now()).writes.iter().any(|w| match &w.write {
+        Write::PatchService { name, patch, .. } => {
+            name == "demo-stable" && patch["spec"]["selector"][HASH_LABEL] == new.as_str()
+        }
+        _ => false,
+    });
+    assert!(switched, "{:#?}", plan(&world, now()));
 }

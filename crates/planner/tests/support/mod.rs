@@ -11,8 +11,14 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use serin_api::{HASH_LABEL, MANAGED_BY_ANNOTATION, digest::TemplateDigest, hash, rollout::Rollout};
-use serin_model::{Endpoints, EventKind, Plan, ReplicaSetView, RouteRef, RouteView, ServiceView, World, Write};
+use serin_api::{
+    HASH_LABEL, MANAGED_BY_ANNOTATION, STEP_INDEX_LABEL, analysis::Phase, digest::TemplateDigest, hash,
+    rollout::Rollout,
+};
+use serin_model::{
+    AnalysisRunView, Endpoints, EventKind, Plan, ReplicaSetView, RouteRef, RouteView, ServiceView, TemplateView, World,
+    Write,
+};
 
 /// The hash of the version that is stable.
 pub const OLD: &str = "oldoldold";
@@ -253,4 +259,35 @@ pub fn canary() -> World {
         }),
     );
     world
+}
+
+/// Lets the World know the template `watch`.
+pub fn know_template(world: &mut World) {
+    let metric = json!({ "name": "m", "interval": "1s", "count": 3, "provider": { "prometheus": { "query": "up" } } });
+    world.templates.insert(
+        serde_json::from_value(json!({ "templateName": "watch" })).unwrap(),
+        TemplateView {
+            spec: serde_json::from_value(json!({ "metrics": [metric] })).unwrap(),
+            annotations: BTreeMap::new(),
+        },
+    );
+}
+
+/// A run without content, of a step or of the background.
+pub fn run(name: &str, step: Option<usize>, phase: Phase) -> AnalysisRunView {
+    AnalysisRunView {
+        name: name.to_owned(),
+        uid: name.to_owned(),
+        resource_version: "3".to_owned(),
+        created: now(),
+        deleting: false,
+        labels: step
+            .map(|index| BTreeMap::from([(STEP_INDEX_LABEL.to_owned(), index.to_string())]))
+            .unwrap_or_default(),
+        annotations: BTreeMap::new(),
+        terminate: false,
+        phase,
+        message: String::new(),
+        spec_digest: 0,
+    }
 }

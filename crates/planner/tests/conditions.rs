@@ -1,0 +1,73 @@
+//! Conditions that tools and people wait for: what turns them, and what counts as progress (compat 1.5, 2.16).
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod support;
+
+use serde_json::{Value, json};
+use serin_model::{Plan, World};
+use serin_planner::plan;
+
+use support::{canary, new_hash, new_status, now, pods, routed, status};
+
+/// The condition of that type as the plan writes it; null when it writes none.
+fn condition(plan: &Plan, kind: &str) -> Value {
+    let status = new_status(plan);
+    let all = status["conditions"].as_array().into_iter().flatten();
+    all.into_iter().find(|c| c["type"] == kind).cloned().unwrap_or_default()
+}
+
+#[test]
+fn a_rollout_is_called_paused_while_it_pauses_and_no_longer() {
+    let mut world = canary();
+    let begun = plan(&world, now());
+    assert_eq!(condition(&begun, "Paused")["status"], "True");
+    assert_eq!(condition(&begun, "Progressing")["reason"], "RolloutPaused");
+
+    status(&mut world, &new_status(&begun));
+    status(&mut world, &json!({ "pauseConditions": null }));
+    let resumed = plan(&world, now());
+    assert_eq!(condition(&resumed, "Paused")["status"], "False");
+}
+
+/// Two of five are to be canary pods: both are there, one is available. Nothing is left to do but to wait for it. The status
+/// says what it said a minute ago.
+fn waiting(before: &Value) -> World {
+    let mut world = routed(5, 0, &json!({ "steps": [{ "setWeight": 40 }, { "pause": {} }] }));
+    let new = new_hash(&world);
+    pods(&mut world, &new, 2, 1);
+    let progressing = json!({
+        "type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated", "message": "",
+        "lastUpdateTime": "2026-01-01T00:09:00Z", "lastTransitionTime": "2026-01-01T00:08:00Z",
+    });
+    let counts = json!({ "replicas": 7, "updatedReplicas": 2, "readyReplicas": 6, "availableReplicas": 6 });
+    status(&mut world, &json!({ "conditions": [progressing] }));
+    status(&mut world, &counts);
+    status(&mut world, before);
+    world
+}
+
+#[test]
+fn progress_is_another_count_of_new_pods_fewer_old_ones_or_more_that_are_ready_and_moves_the_deadline() {
+    for (before, is_progress) in [
+        (json!({}), false),
+        (json!({ "replicas": 6, "updatedReplicas": 1 }), true),
+        (json!({ "replicas": 8, "updatedReplicas": 3 }), true),
+        (json!({ "replicas": 8 }), true),
+        (json!({ "replicas": 6 }), false),
+        (json!({ "readyReplicas": 5 }), true),
+        (json!({ "readyReplicas": 7 }), false),
+        (json!({ "availableReplicas": 5 }), true),
+        (json!({ "availableReplicas": 7 }), false),
+    ] {
+        let plan = plan(&waiting(&before), now());
+        let since = if is_progress { "00:10:00" } else { "00:09:00" };
+        let progressing = condition(&plan, "Progressing");
+        assert_eq!(
+            progressing["lastUpdateTime"],
+            format!("2026-01-01T{since}Z"),
+            "{before}"
+        );
+        assert_eq!(progressing["lastTransitionTime"], "2026-01-01T00:08:00Z", "{before}");
+    }
+}
