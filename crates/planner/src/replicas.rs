@@ -124,24 +124,21 @@ pub(crate) fn approximate(replicas: i32, weight: i32, max_weight: i32, surge: i3
     let (r, w, m) = (i64::from(replicas), i64::from(weight), i64::from(max_weight.max(1)));
     let floor = r * w / m;
     let ceil = (r * w + m - 1) / m;
-    let tied = |total: i64| (total * w * 2) % (2 * m) == m;
     let zero_allowed = w == 0 || w == m || (r == 1 && surge == 0);
     let mut options = Vec::with_capacity(4);
     if ceil < r || zero_allowed {
         options.push((ceil, r));
     }
-    if !tied(r) && (floor != 0 || zero_allowed) {
+    // In a tie between all pods and all but one, without surge, this is what is left. Upstream takes no canary pod at all then
+    // and passes the step.
+    if floor != 0 || zero_allowed {
         options.push((floor, r));
     }
     if surge > 0 {
         options.push((ceil, r + 1));
-        if !tied(r + 1) && (floor != 0 || zero_allowed) {
+        if floor != 0 || zero_allowed {
             options.push((floor, r + 1));
         }
-    }
-    if options.is_empty() {
-        // Only a tie between all pods and all but one comes here. Upstream takes no canary pod at all and passes the step.
-        options.push((floor, r));
     }
     // |canary·M/total − W| compared without fractions: cross-multiplied by the totals.
     let distance = |(canary, total): (i64, i64)| ((canary * m - w * total).abs(), total);

@@ -172,3 +172,22 @@ fn the_status_counts_the_pods_of_all_revisions_and_of_the_new_one() {
     }
     assert_eq!(written["selector"], "app=demo");
 }
+
+#[test]
+fn a_new_revision_has_the_time_to_be_ready_from_its_beginning() {
+    for seconds in [None, Some(0), Some(7)] {
+        let mut world = updating(2, &json!({ "steps": [{ "pause": {} }] }));
+        world.rollout.spec.min_ready_seconds = seconds;
+        world.replica_sets.pop();
+        let plan = plan(&world, now());
+        let made = plan.writes.iter().find_map(|w| match &w.write {
+            Write::CreateReplicaSet { object, .. } => Some(object["spec"].clone()),
+            _ => None,
+        });
+        let made = made.expect("the revision is made");
+        assert_eq!(
+            made.get("minReadySeconds"),
+            seconds.filter(|s| *s > 0).map(Value::from).as_ref()
+        );
+    }
+}
