@@ -85,19 +85,18 @@ fn best_approximation(facts: &Facts<'_>, weight: i32) -> (i32, i32) {
     let weight = i64::from(weight);
     let surge = facts.canary.map_or(0, |c| c.max_surge_count(facts.desired())).max(0);
     let may_be_none = weight == 0 || weight == whole || (replicas == 1 && surge == 0);
-    let tied = |total: i64| (total * weight * 2) % whole == 0 && ((total * weight * 2) / whole) % 2 == 1;
     let up = (weight * replicas + whole - 1).div_euclid(whole);
     let down = (weight * replicas).div_euclid(whole);
     let mut options = Vec::new();
     if up < replicas || may_be_none {
         options.push((up, replicas));
     }
-    if !tied(replicas) && (down != 0 || may_be_none) {
+    if down != 0 || may_be_none {
         options.push((down, replicas));
     }
     if surge > 0 {
         options.push((up, replicas + 1));
-        if !tied(replicas + 1) && (down != 0 || may_be_none) {
+        if down != 0 || may_be_none {
             options.push((down, replicas + 1));
         }
     }
@@ -106,7 +105,7 @@ fn best_approximation(facts: &Facts<'_>, weight: i32) -> (i32, i32) {
         let common: i64 = replicas * (replicas + 1);
         (canary * whole * (common / total) - weight * common).abs()
     };
-    // Nothing is left for a weight half-way between all pods and all but one: then it is all but one.
+    // For a weight half-way between all pods and all but one it is all but one, unless there is a surge.
     let (canary, total) = options.iter().copied().min_by_key(distance).unwrap_or((down, replicas));
     let small = |n: i64| i32::try_from(n).unwrap_or(i32::MAX);
     (small(canary), small(total - canary))

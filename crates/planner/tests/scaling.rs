@@ -4,9 +4,9 @@
 
 mod support;
 
-use serde_json::json;
-use serin_api::HASH_LABEL;
-use serin_model::World;
+use serde_json::{Value, json};
+use serin_api::{HASH_LABEL, SCALE_DOWN_DEADLINE_ANNOTATION};
+use serin_model::{World, Write};
 use serin_planner::plan;
 
 use support::{
@@ -109,4 +109,72 @@ fn without_a_router_a_lower_step_is_not_done_while_the_canary_has_more_pods_than
         let index = new_status(&plan(&world, now()))["currentStepIndex"].as_i64();
         assert_eq!(index, step, "{count} pods");
     }
+}
+
+/// What is written to the ReplicaSet of that hash, whose deadline has passed.
+fn written(mut world: World, hash: &str) -> Value {
+    let annotations = &mut replica_set(&mut world, hash).annotations;
+    annotations.insert(
+        SCALE_DOWN_DEADLINE_ANNOTATION.to_owned(),
+        "2026-01-01T00:09:59Z".to_owned(),
+    );
+    let patches = plan(&world, now()).writes.into_iter().filter_map(|w| match w.write {
+        Write::PatchReplicaSet { name, patch, .. } if name == format!("demo-{hash}") => Some(patch),
+        _ => None,
+    });
+    patches.collect()
+}
+
+#[test]
+fn a_deadline_goes_with_the_last_pod_but_for_an_aborted_canary_which_would_be_given_another_one() {
+    let mut world = routed(4, 0, &json!({ "steps": [{ "setWeight": 50 }, { "pause": {} }] }));
+    let new = new_hash(&world);
+    pods(&mut world, &new, 4, 4);
+    let mut aborted = world.clone();
+    status(
+        &mut aborted,
+        &json!({ "abort": true, "abortedAt": "2026-01-01T00:09:00Z" }),
+    );
+    assert_eq!(written(aborted, &new), json!([{ "spec": { "replicas": 0 } }]));
+
+    let selector = &mut world.services.get_mut("demo-stable").unwrap().selector;
+    selector.insert(HASH_LABEL.to_owned(), new.clone());
+    let weights = json!({ "stable": { "podTemplateHash": new } });
+    status(
+        &mut world,
+        &json!({ "stableRS": new, "currentStepIndex": 2, "canary": { "weights": weights } }),
+    );
+    let annotations = json!({ SCALE_DOWN_DEADLINE_ANNOTATION: null });
+    let gone = json!([{ "metadata": { "annotations": annotations }, "spec": { "replicas": 0 } }]);
+    assert_eq!(written(world, OLD), gone);
+}
+
+#[test]
+fn back_at_stable_the_canary_service_waits_until_stable_can_take_the_weight_of_what_was_left() {
+    let mut world = halfway(0);
+    let new = new_hash(&world);
+    add_replica_set(&mut world, MIDDLE, 2, 2);
+    for (service, hash) in [("demo-canary", MIDDLE), ("demo-stable", new.as_str())] {
+        let selector = &mut world.services.get_mut(service).unwrap().selector;
+        selector.insert(HASH_LABEL.to_owned(), hash.to_owned());
+    }
+    let hashes = json!({ "canary": { "podTemplateHash": MIDDLE }, "stable": { "podTemplateHash": new } });
+    status(
+        &mut world,
+        &json!({ "stableRS": new, "currentStepIndex": 2, "canary": { "weights": hashes } }),
+    );
+    let is_switched = |world: &World| {
+        let mut writes = plan(world, now()).writes.into_iter();
+        writes.any(|w| matches!(w.write, Write::PatchService { name, .. } if name == "demo-canary"))
+    };
+    pods(&mut world, &new, 5, 4);
+    assert!(!is_switched(&world));
+    pods(&mut world, &new, 5, 5);
+    assert!(is_switched(&world));
+    pods(&mut world, &new, 5, 4);
+    status(
+        &mut world,
+        &json!({ "canary": { "weights": { "canary": { "weight": 0 } } } }),
+    );
+    assert!(is_switched(&world), "there is no weight to be taken");
 }

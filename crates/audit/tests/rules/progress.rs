@@ -55,6 +55,10 @@ fn a_weight_step_ends_when_its_pods_are_there() {
         .new_pods(2, 1)
         .canary(json!({"replicaProgressThreshold": {"type": "Pods", "value": 1}}))
         .accepts(vec![status(to(1))]);
+    Scene::plain()
+        .new_pods(2, 1)
+        .canary(json!({"replicaProgressThreshold": {"type": "Percent", "value": 51}}))
+        .refuses(W4, "1 of 2", vec![status(to(1))]);
 }
 
 #[test]
@@ -411,5 +415,57 @@ fn the_pods_of_a_step_without_a_router_are_upstreams() {
             !scene(canary, stable + 1).findings(vec![status(to(1))]).is_empty(),
             "{case}"
         );
+    }
+}
+
+/// Whether `a` is nearer to the weight than `b`; both are pairs of canary and stable.
+fn is_nearer(weight: i64, a: (i64, i64), b: (i64, i64)) -> bool {
+    let distance = |(canary, stable): (i64, i64)| (canary * 100 - weight * (canary + stable)).abs();
+    distance(a) * (b.0 + b.1) < distance(b) * (a.0 + a.1)
+}
+
+/// The pair nearest to the weight, out of all pairs that there are: of equals the one of fewer pods, then of more canaries.
+/// Who gets a part of the traffic has a pod, but for a single one without surge.
+fn nearest(replicas: i64, weight: i64, surge: i64) -> (i64, i64) {
+    match weight {
+        0 => return (0, replicas),
+        100 => return (replicas, 0),
+        _ => {}
+    }
+    let is_alone = replicas == 1 && surge == 0;
+    let totals = replicas..=replicas + surge.min(1);
+    let pairs = totals.flat_map(|total| (0..=total).rev().map(move |canary| (canary, total - canary)));
+    let pairs = pairs.filter(|(canary, stable)| is_alone || (*canary > 0 && *stable > 0));
+    pairs
+        .reduce(|best, pair| if is_nearer(weight, pair, best) { pair } else { best })
+        .unwrap()
+}
+
+#[test]
+fn without_a_router_a_step_ends_with_the_pair_of_counts_nearest_to_its_weight_and_with_no_other() {
+    let weights = || (0..=100).step_by(5).chain([1, 3, 33, 49, 51, 67, 94, 96, 99]);
+    let cases = [1, 2, 3, 4, 7, 10]
+        .into_iter()
+        .flat_map(|r| weights().map(move |w| (r, w)));
+    for (replicas, weight) in cases {
+        for surge in [0, 1, 3] {
+            let (canary, stable) = nearest(replicas, weight, surge);
+            let steps =
+                json!({"steps": [{"setWeight": weight}, {"pause": {}}], "maxUnavailable": 1, "maxSurge": surge});
+            let ends = |canary: i64, stable: i64| {
+                let [canary, stable] = [canary, stable].map(|n| i32::try_from(n).unwrap());
+                let scene = Scene::plain()
+                    .canary(steps.clone())
+                    .spec(json!({ "replicas": replicas }));
+                let scene = scene.pods("demo-old", stable, stable).new_pods(canary, canary);
+                scene.findings(vec![status(to(1))]).is_empty()
+            };
+            let case = format!("{replicas} replicas, weight {weight}, surge {surge}: {canary} and {stable}");
+            assert!(ends(canary, stable), "{case}");
+            assert!(!ends(canary + 1, stable), "{case}: a canary pod too many");
+            assert!(canary == 0 || !ends(canary - 1, stable), "{case}: a canary pod too few");
+            assert!(!ends(canary, stable + 1), "{case}: a stable pod too many");
+            assert!(stable == 0 || !ends(canary, stable - 1), "{case}: a stable pod too few");
+        }
     }
 }

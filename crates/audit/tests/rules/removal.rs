@@ -6,6 +6,7 @@ use serin_audit::Rule::W7;
 use crate::scene::{OLD, Scene, delete, new, new_name, scale, switch, weight};
 
 const DEADLINE: &str = "scale-down-deadline";
+const REVISION: &str = "rollout.argoproj.io/revision";
 
 /// Everything runs on the new revision; the old one is kept for a while.
 fn promoted() -> Scene {
@@ -93,6 +94,27 @@ fn under_dynamic_stable_scale_stable_may_go_when_all_weight_is_the_canarys() {
     scene()
         .weights(60, 40)
         .refuses(W7, "40 % of the traffic", vec![scale("demo-old", 0)]);
+    scene()
+        .weights(100, 0)
+        .canary(json!({"dynamicStableScale": false}))
+        .refuses(W7, "the Service demo-stable selects it", vec![scale("demo-old", 0)]);
+}
+
+#[test]
+fn of_the_old_versions_as_many_are_kept_as_the_limit_says_the_last_ones() {
+    let scene = |limit: i32, third: i32, number: &str| {
+        promoted()
+            .canary(json!({"scaleDownDelayRevisionLimit": limit}))
+            .third(third, 500)
+            .annotate("demo-old", REVISION, "5")
+            .annotate("demo-old", DEADLINE, "2026-11-21T12:00:10Z")
+            .annotate("demo-third", REVISION, number)
+    };
+    let gone = || vec![scale("demo-old", 0)];
+    scene(1, 3, "6").accepts(gone());
+    scene(2, 3, "6").warns(W7, "kept until", gone());
+    scene(1, 3, "4").warns(W7, "kept until", gone());
+    scene(1, 0, "6").warns(W7, "kept until", gone());
 }
 
 #[test]
