@@ -102,9 +102,9 @@ fn switched(before: &Facts<'_>, after: &Facts<'_>, findings: &mut Findings) {
 /// W5: the bounds without a router.
 fn bounds(before: &Facts<'_>, after: &Facts<'_>, findings: &mut Findings) {
     let desired = before.desired();
-    let total = |facts: &Facts<'_>| -> i32 { facts.replica_sets.values().map(|rs| rs.wanted).sum() };
+    let total = |facts: &Facts<'_>| -> i64 { facts.replica_sets.values().map(|rs| i64::from(rs.wanted)).sum() };
     let ready = |facts: &Facts<'_>| -> i32 { facts.replica_sets.values().map(Replicas::capacity).sum() };
-    let most = desired + before.canary.map_or(0, |c| c.max_surge_count(desired));
+    let most = i64::from(desired) + i64::from(before.canary.map_or(0, |c| c.max_surge_count(desired)));
     // An adopted ReplicaSet brings its pods along: that is no scaling of ours.
     let is_scaling = before.replica_sets.len() >= after.replica_sets.len()
         || after

@@ -54,8 +54,9 @@ pub(crate) fn without_router(i: Basic) -> (i32, i32) {
     }
     let new = i.new.unwrap_or_default();
     let stable = i.stable.unwrap_or_default();
-    let most = i.replicas + i.surge;
-    let mut room = most - (new.spec + stable.spec + i.others);
+    // Sums saturate: a person may ask for as many pods as the API can count.
+    let most = i.replicas.saturating_add(i.surge);
+    let mut room = most - new.spec.saturating_add(stable.spec).saturating_add(i.others);
 
     let mut grow = |size: Size, exists: bool, want: i32| {
         if exists && size.spec < want && room > 0 {
@@ -74,7 +75,7 @@ pub(crate) fn without_router(i: Basic) -> (i32, i32) {
     }
     let least = i.replicas - i.unavailable;
     let rising = i.new.is_none() || want_new >= new.spec;
-    let kept = new.kept(!rising) + stable.kept(rising);
+    let kept = new.kept(!rising).saturating_add(stable.kept(rising));
     let surplus = kept - least;
     if surplus <= 0 {
         return (next_new, next_stable);
@@ -107,11 +108,11 @@ fn within_limits(drained: (Option<Size>, i32), kept: (Option<Size>, i32), most: 
     let (Some(kept_size), kept_count) = kept else {
         return (drained_count, kept.1);
     };
-    let cut = kept_count - (kept_count + drained_count - most).max(0);
+    let cut = kept_count - (kept_count.saturating_add(drained_count) - most).max(0);
     let available = drained_size.map_or(0, |d| d.available.min(drained_count)) + kept_size.available.min(cut);
     let lost = (kept_size.available - cut).max(0);
     let kept_count = cut + lost.min((least - available).max(0));
-    let over = (kept_count + drained_count - most).max(0);
+    let over = (kept_count.saturating_add(drained_count) - most).max(0);
     (drained_count - over, kept_count)
 }
 

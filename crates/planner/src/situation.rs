@@ -262,7 +262,7 @@ impl<'a> Situation<'a> {
                 unavailable: self.canary.max_unavailable_count(r),
                 new: self.new.map(size),
                 stable: self.stable_apart().map(size),
-                others: self.others.iter().map(|rs| rs.replicas).sum(),
+                others: self.others.iter().map(|rs| rs.replicas).fold(0, i32::saturating_add),
             });
         }
         let explicit = scale.and_then(|s| s.replicas);

@@ -119,7 +119,7 @@ fn desired(s: &Situation<'_>, pause: &PauseDecision) -> (i32, String) {
     } else if s.before.promote_full {
         let available = s.new.map_or(0, ReplicaSetView::lasting);
         if dynamic {
-            (max * available.min(r)).checked_div(r).unwrap_or(max)
+            weight_for(available.min(r), r, max)
         } else {
             recorded.map_or(0, |w| w.canary.weight)
         }
@@ -139,6 +139,21 @@ fn desired(s: &Situation<'_>, pause: &PauseDecision) -> (i32, String) {
         s.set_weight_at(s.canary.steps().len())
     };
     (weight, s.hash.clone())
+}
+
+/// The weight that so many of the pods carry, rounded down; all of it where none are wanted.
+fn weight_for(pods: i32, replicas: i32, max: i32) -> i32 {
+    if replicas == 0 {
+        max
+    } else {
+        fraction_of(pods, max, replicas)
+    }
+}
+
+/// `a * b / whole`, also where the product is large: a million as the whole weight and thousands of pods are legal.
+fn fraction_of(a: i32, b: i32, whole: i32) -> i32 {
+    let fraction = i64::from(a) * i64::from(b) / i64::from(whole);
+    i32::try_from(fraction).unwrap_or(i32::MAX)
 }
 
 /// Abort with dynamicStableScale: traffic goes back as fast as stable pods come back (compat 2.15, last paragraph).
@@ -161,7 +176,7 @@ fn dynamic_abort_weight(s: &Situation<'_>) -> i32 {
         .filter_map(|step| step.set_weight)
         .find(|w| share_of(r, *w, max) < held)
         .unwrap_or(0);
-    let share = (max * stable.lasting()).checked_div(r).unwrap_or(max);
+    let share = weight_for(stable.lasting(), r, max);
     let rest = (max - share).max(0);
     // What somebody else took off is not given back.
     let left = observed(s).max().unwrap_or(max);
@@ -187,7 +202,7 @@ fn is_held(s: &Situation<'_>, pause: &PauseDecision, weight: i32, before: Option
     let raises = weight > recorded || observed(s).any(|given| weight > given);
     let lowers = weight < recorded || observed(s).any(|given| weight < given);
     if let Some(stable) = s.stable {
-        let needed = (max - weight) * r / max.max(1);
+        let needed = fraction_of(max - weight, r, max.max(1));
         // Going back from a bad canary never waits for the last stable pod: one that serves is enough (write rule W3).
         let going_back = pause.is_aborted(s.before) && lowers;
         let needed = if going_back { needed.min(1) } else { needed };

@@ -314,6 +314,17 @@ fn a_weight_that_a_crash_left_out_of_the_status_ends_its_step_when_it_is_recorde
 }
 
 #[test]
+fn an_abort_whose_weight_a_crash_left_out_of_the_status_is_recorded_although_a_stable_pod_is_missing() {
+    let mut world = at_first_step(&json!([{ "setWeight": 20 }, { "pause": {} }]));
+    give(&mut world, 0);
+    status(&mut world, &json!({ "abort": true }));
+    let stable = replica_set(&mut world, OLD);
+    (stable.ready, stable.available) = (3, 3);
+    let written = new_status(&plan(&world, now()));
+    assert_eq!(written["canary"]["weights"]["canary"]["weight"], 0, "{written}");
+}
+
+#[test]
 fn what_upstream_wrote_and_a_pass_does_not_count_stays_in_the_status() {
     let mut world = canary();
     let left = json!({ "restartedAt": "2026-01-01T00:01:00Z", "alb": { "a": 1 }, "albs": [], "duration": "3m" });

@@ -51,6 +51,24 @@ fn an_abort_leaves_the_traffic_where_it_is_when_nothing_stable_could_serve_it() 
 }
 
 #[test]
+fn traffic_goes_only_where_a_pod_is_ready_behind_the_service_whatever_pods_are_available() {
+    let mut world = canary();
+    let new = world.replica_sets[1].hash().to_owned();
+    support::pods(&mut world, &new, 4, 4);
+    let endpoints = world.endpoints.as_mut().unwrap();
+    endpoints.get_mut("demo-stable").unwrap().ready_pods.clear();
+    let mut aborted = world.clone();
+    status(&mut aborted, &json!({ "abort": true }));
+    assert_eq!(weight(&plan(&aborted, now())), None);
+    // Nothing is left for stable to serve.
+    status(
+        &mut world,
+        &json!({ "currentStepIndex": 3, "controllerPause": null, "pauseConditions": null }),
+    );
+    assert_eq!(weight(&plan(&world, now())), Some(100));
+}
+
+#[test]
 fn the_weight_rises_only_when_the_canary_stands_behind_its_service() {
     let mut world = canary();
     let endpoints = world.endpoints.clone();

@@ -150,10 +150,12 @@ fn a_deadline_goes_with_the_last_pod_but_for_an_aborted_canary_which_would_be_gi
 }
 
 #[test]
-fn back_at_stable_the_canary_service_waits_until_stable_can_take_the_weight_of_what_was_left() {
-    let mut world = halfway(0);
+fn back_at_stable_weight_and_canary_service_wait_for_the_stable_pods_that_were_given_away() {
+    let steps = json!([{ "setWeight": 50 }, { "setWeight": 80 }]);
+    let mut world = routed(5, 80, &json!({ "dynamicStableScale": true, "steps": steps }));
+    pods(&mut world, OLD, 0, 0);
     let new = new_hash(&world);
-    add_replica_set(&mut world, MIDDLE, 2, 2);
+    add_replica_set(&mut world, MIDDLE, 2, 4);
     for (service, hash) in [("demo-canary", MIDDLE), ("demo-stable", new.as_str())] {
         let selector = &mut world.services.get_mut(service).unwrap().selector;
         selector.insert(HASH_LABEL.to_owned(), hash.to_owned());
@@ -163,18 +165,27 @@ fn back_at_stable_the_canary_service_waits_until_stable_can_take_the_weight_of_w
         &mut world,
         &json!({ "stableRS": new, "currentStepIndex": 2, "canary": { "weights": hashes } }),
     );
-    let is_switched = |world: &World| {
-        let mut writes = plan(world, now()).writes.into_iter();
-        writes.any(|w| matches!(w.write, Write::PatchService { name, .. } if name == "demo-canary"))
+    let pass = |world: &World| {
+        let plan = plan(world, now());
+        let mut writes = plan.writes.iter();
+        let is_switched = writes.any(|w| matches!(&w.write, Write::PatchService { name, .. } if name == "demo-canary"));
+        (weight(&plan), is_switched)
     };
     pods(&mut world, &new, 5, 4);
-    assert!(!is_switched(&world));
-    pods(&mut world, &new, 5, 5);
-    assert!(is_switched(&world));
-    pods(&mut world, &new, 5, 4);
-    status(
-        &mut world,
-        &json!({ "canary": { "weights": { "canary": { "weight": 0 } } } }),
+    assert_eq!(
+        pass(&world),
+        (Some(50), false),
+        "as much as the step before would leave"
     );
-    assert!(is_switched(&world), "there is no weight to be taken");
+    pods(&mut world, &new, 5, 5);
+    assert_eq!(pass(&world), (Some(0), true));
+
+    // The weight is off already.
+    let off = json!({ "canary": { "weight": 0 }, "stable": { "weight": 100 } });
+    status(&mut world, &json!({ "canary": { "weights": off } }));
+    for route in world.routes.values_mut() {
+        route.as_mut().unwrap().weights = vec![(0, 100)];
+    }
+    pods(&mut world, &new, 5, 4);
+    assert_eq!(pass(&world), (None, true));
 }

@@ -113,6 +113,21 @@ fn a_weight_waits_for_the_stable_pods_that_its_other_side_needs_or_for_the_thres
 }
 
 #[test]
+fn thousands_of_pods_and_a_million_as_the_whole_weight_are_counted_as_well() {
+    let written = |stable: i32| {
+        let routing = json!({ "maxTrafficWeight": 1_000_000 });
+        let steps = json!([{ "setWeight": 500_000 }, { "pause": {} }]);
+        let mut world = routed(5000, 0, &json!({ "trafficRouting": routing, "steps": steps }));
+        let hash = new_hash(&world);
+        pods(&mut world, &hash, 2500, 2500);
+        pods(&mut world, OLD, 5000, stable);
+        weight(&plan(&world, now()))
+    };
+    assert_eq!(written(2499), None);
+    assert_eq!(written(2500), Some(500_000));
+}
+
+#[test]
 fn a_step_waits_for_the_pods_of_the_canary_or_for_the_threshold_of_them() {
     let none = json!(null);
     let percent = json!({ "type": "Percent", "value": 60 });
