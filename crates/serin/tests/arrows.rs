@@ -33,6 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("serin-kubesim", &[]),
+    ("serin-promql", &[]),
     (
         "serin",
         &[

@@ -1,0 +1,177 @@
+//! Arithmetic, comparisons and sets of scalars and vectors.
+
+use super::{Element, Evaluator, Result};
+use crate::error::EvalError;
+use crate::labels::{ByLabels, Labels, METRIC_NAME};
+use crate::plan::{Binary, Group, Kind, Matching, Operator};
+
+/// Of comparisons: 1 or 0.
+pub(super) fn scalars(operator: Operator, left: f64, right: f64) -> f64 {
+    if operator.compares() {
+        return f64::from(u8::from(holds(operator, left, right)));
+    }
+    match operator {
+        Operator::Add => left + right,
+        Operator::Sub => left - right,
+        Operator::Mul => left * right,
+        Operator::Div => left / right,
+        Operator::Mod => left % right,
+        Operator::Pow => left.powf(right),
+        Operator::Atan2 => left.atan2(right),
+        _ => f64::NAN,
+    }
+}
+
+fn holds(operator: Operator, left: f64, right: f64) -> bool {
+    match operator {
+        Operator::Equal => left == right,
+        Operator::NotEqual => left != right,
+        Operator::Greater => left > right,
+        Operator::Less => left < right,
+        Operator::GreaterEqual => left >= right,
+        Operator::LessEqual => left <= right,
+        _ => false,
+    }
+}
+
+impl Evaluator<'_> {
+    pub(super) fn binary(&mut self, binary: &Binary, at: i64) -> Result<Vec<Element>> {
+        match (binary.left.kind(), binary.right.kind()) {
+            (Kind::Scalar, _) => {
+                let left = self.scalar(&binary.left, at)?;
+                let right = self.vector(&binary.right, at)?;
+                Ok(with_scalar(binary, right, |value| (left, value)))
+            }
+            (_, Kind::Scalar) => {
+                let left = self.vector(&binary.left, at)?;
+                let right = self.scalar(&binary.right, at)?;
+                Ok(with_scalar(binary, left, |value| (value, right)))
+            }
+            _ => {
+                let left = self.vector(&binary.left, at)?;
+                let right = self.vector(&binary.right, at)?;
+                match binary.operator {
+                    Operator::And => Ok(kept(&binary.matching, left, &right, true)),
+                    Operator::Unless => Ok(kept(&binary.matching, left, &right, false)),
+                    Operator::Or => {
+                        let more = kept(&binary.matching, right, &left, false);
+                        Ok(left.into_iter().chain(more).collect())
+                    }
+                    _ => vectors(binary, left, right),
+                }
+            }
+        }
+    }
+}
+
+/// A comparison keeps or drops the vector's element, on whichever side it stands.
+fn with_scalar(binary: &Binary, elements: Vec<Element>, sides: impl Fn(f64) -> (f64, f64)) -> Vec<Element> {
+    let filters = binary.operator.compares() && !binary.returns_bool;
+    let result = |element: Element| {
+        let (left, right) = sides(element.value);
+        if filters {
+            return holds(binary.operator, left, right).then_some(element);
+        }
+        Some(Element {
+            labels: element.labels.without_name(),
+            value: scalars(binary.operator, left, right),
+        })
+    };
+    elements.into_iter().filter_map(result).collect()
+}
+
+impl Matching {
+    /// What two elements must have in common.
+    fn signature(&self, labels: &Labels) -> Labels {
+        if self.on {
+            labels.filter(|name| self.names(name))
+        } else {
+            labels.filter(|name| name != METRIC_NAME && !self.names(name))
+        }
+    }
+
+    fn names(&self, name: &str) -> bool {
+        self.labels.iter().any(|label| label == name)
+    }
+}
+
+/// Those on the left that have (or have not) a partner on the right.
+fn kept(matching: &Matching, left: Vec<Element>, right: &[Element], with_partner: bool) -> Vec<Element> {
+    let partners: ByLabels<()> = right.iter().map(|e| (matching.signature(&e.labels), ())).collect();
+    left.into_iter()
+        .filter(|e| partners.contains_key(&matching.signature(&e.labels)) == with_partner)
+        .collect()
+}
+
+fn vectors(binary: &Binary, left: Vec<Element>, right: Vec<Element>) -> Result<Vec<Element>> {
+    let matching = &binary.matching;
+    if left.is_empty() || right.is_empty() {
+        return Ok(Vec::new());
+    }
+    // The side that must be unique is `one`; without groups that is the right one, and the left one may match once only.
+    let swapped = matches!(matching.group, Group::Right(_));
+    let (many, one) = if swapped { (right, left) } else { (left, right) };
+    let mut partners: ByLabels<usize> = ByLabels::default();
+    for (place, element) in one.iter().enumerate() {
+        let signature = matching.signature(&element.labels);
+        if let Some(before) = partners.insert(signature.clone(), place) {
+            return Err(EvalError::ManyToMany {
+                group: signature,
+                side: if swapped { "left" } else { "right" },
+                first: one[before].labels.clone(),
+                second: element.labels.clone(),
+            });
+        }
+    }
+    let mut matched: ByLabels<()> = ByLabels::default();
+    let mut out = Vec::new();
+    for element in many {
+        let signature = matching.signature(&element.labels);
+        let Some(partner) = partners.get(&signature).map(|place| &one[*place]) else {
+            continue;
+        };
+        let (l, r) = if swapped {
+            (partner.value, element.value)
+        } else {
+            (element.value, partner.value)
+        };
+        let value = if !binary.operator.compares() || binary.returns_bool {
+            scalars(binary.operator, l, r)
+        } else if holds(binary.operator, l, r) {
+            l
+        } else {
+            continue;
+        };
+        let labels = result_labels(binary, &element.labels, &partner.labels);
+        // One to one the pair may occur once, otherwise the labels that come out of it.
+        let (key, error) = match matching.group {
+            Group::None => (signature, EvalError::ManyToOne),
+            _ => (labels.clone(), EvalError::GroupingNotUnique),
+        };
+        if matched.insert(key, ()).is_some() {
+            return Err(error);
+        }
+        out.push(Element { labels, value });
+    }
+    Ok(out)
+}
+
+fn result_labels(binary: &Binary, many: &Labels, one: &Labels) -> Labels {
+    let matching = &binary.matching;
+    let nameless = !binary.operator.compares() || binary.returns_bool;
+    let labels = if nameless { many.without_name() } else { many.clone() };
+    match &matching.group {
+        Group::None if matching.on => labels.filter(|name| matching.names(name)),
+        Group::None => labels.filter(|name| !matching.names(name)),
+        Group::Left(include) | Group::Right(include) => {
+            let labels = include
+                .iter()
+                .fold(labels, |labels, name| labels.with(name, one.get(name)));
+            if binary.returns_bool {
+                labels.without_name()
+            } else {
+                labels
+            }
+        }
+    }
+}

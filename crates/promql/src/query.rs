@@ -1,0 +1,89 @@
+//! A parsed query, and how it is evaluated.
+
+use crate::error::{Error, EvalError};
+use crate::eval;
+use crate::labels::Labels;
+use crate::lower;
+use crate::plan::Node;
+use crate::store::Store;
+
+/// Which Prometheus is meant: their answers differ at the edges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// 2.x: ranges and look-backs include their older end.
+    V2,
+    /// 3.x: they do not.
+    #[default]
+    V3,
+}
+
+/// What Prometheus is told by its flags and its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How long a sample stands for the present.
+    pub lookback_ms: i64,
+    /// The step of subqueries that name none: Prometheus' `evaluation_interval`.
+    pub subquery_step_ms: i64,
+    /// How many samples and series one evaluation may touch, all in all.
+    pub max_samples: u64,
+    /// Whose rules apply.
+    pub dialect: Dialect,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            lookback_ms: 5 * 60 * 1000,
+            subquery_step_ms: 60 * 1000,
+            max_samples: 50_000_000,
+            dialect: Dialect::default(),
+        }
+    }
+}
+
+/// What a query gives.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A number.
+    Scalar(f64),
+    /// Elements with a number each. Ordered only by `sort`, `topk` and the like.
+    Vector(Vec<(Labels, f64)>),
+    /// Series with samples, times in milliseconds.
+    Matrix(Vec<(Labels, Vec<(i64, f64)>)>),
+    /// A text.
+    String(String),
+}
+
+/// A query that is ready to be evaluated, as often as one likes.
+#[derive(Clone, Debug)]
+pub struct Query {
+    node: Node,
+    selectors: usize,
+}
+
+impl Query {
+    /// Parses PromQL.
+    ///
+    /// # Errors
+    /// When it is none, when it is too large, or when it contains something that is not evaluated here.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let (node, selectors) = lower::parse(text)?;
+        Ok(Self { node, selectors })
+    }
+
+    /// What Prometheus, as it is set up by default, answers at this instant.
+    ///
+    /// # Errors
+    /// Where Prometheus answers with an error, and when too many samples are touched.
+    pub fn instant(&self, store: &Store, at_ms: i64) -> Result<Value, EvalError> {
+        self.instant_with(store, at_ms, &Options::default())
+    }
+
+    /// What a Prometheus that is set up like this answers at this instant.
+    ///
+    /// # Errors
+    /// As [`Query::instant`].
+    pub fn instant_with(&self, store: &Store, at_ms: i64, options: &Options) -> Result<Value, EvalError> {
+        eval::instant(&self.node, self.selectors, store, at_ms, options)
+    }
+}
