@@ -203,6 +203,8 @@ fn is_held(s: &Situation<'_>, pause: &PauseDecision, weight: i32, before: Option
     let lowers = weight < recorded || observed(s).any(|given| weight < given);
     if let Some(stable) = s.stable {
         let needed = fraction_of(max - weight, r, max.max(1));
+        // However small the part that stable gets back, somebody has to be there for it.
+        let needed = needed.max(i32::from(lowers && weight < max && r > 0));
         // Going back from a bad canary never waits for the last stable pod: one that serves is enough (write rule W3).
         let going_back = pause.is_aborted(s.before) && lowers;
         let needed = if going_back { needed.min(1) } else { needed };

@@ -80,6 +80,19 @@ fn after_an_abort_what_somebody_else_took_off_the_canary_is_not_given_back() {
     }
 }
 
+#[test]
+fn stable_without_a_pod_gets_no_part_back_however_small_it_is() {
+    let strategy = json!({ "dynamicStableScale": true, "steps": [{ "setWeight": 71 }, { "pause": {} }] });
+    for (stable, expected) in [(0, None), (1, Some(71))] {
+        let mut world = routed(2, 100, &strategy);
+        world.rollout.spec.paused = Some(true);
+        let hash = new_hash(&world);
+        pods(&mut world, &hash, 2, 2);
+        pods(&mut world, OLD, stable, stable);
+        assert_eq!(weight(&plan(&world, now())), expected, "{stable} pods");
+    }
+}
+
 /// At the last of the steps 20 and 50, with all pods that it asks for; stable has so many.
 fn rising(threshold: &Value, stable: i32) -> World {
     let canary = json!({

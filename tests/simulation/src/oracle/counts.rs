@@ -141,9 +141,10 @@ pub(crate) fn pair(replicas: i64, weight: i64, whole: i64, surge: i64) -> (i64, 
         return (0, 0);
     }
     let zero_allowed = weight == 0 || weight == whole || (replicas == 1 && surge == 0);
+    // The same two counts with a surge: one pod more changes the total alone.
+    let (up, down) = (ceil(weight * replicas, whole), (weight * replicas).div_euclid(whole));
     let mut options: Vec<(i64, i64)> = Vec::new();
     let mut add = |total: i64| {
-        let (up, down) = (ceil(weight * total, whole), (weight * total).div_euclid(whole));
         let tied = (weight * total * 2).rem_euclid(whole * 2) == whole;
         if up < total || zero_allowed {
             options.push((up, total));
@@ -187,6 +188,7 @@ mod tests {
             (5, 60, 2, (3, 2)),
             (10, 95, 0, (9, 1)),
             (10, 5, 1, (1, 10)),
+            (4, 90, 2, (4, 1)),
             (10, 0, 3, (0, 10)),
             (10, 100, 3, (10, 0)),
             (0, 50, 1, (0, 0)),
