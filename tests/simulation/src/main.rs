@@ -119,7 +119,11 @@ fn replay(one: &One) -> Result<ExitCode> {
     for finding in &findings {
         eprintln!("{finding}");
     }
-    eprintln!("{} violation(s), played and judged in {} ms", findings.len(), took.as_millis());
+    eprintln!(
+        "{} violation(s), played and judged in {} ms",
+        findings.len(),
+        took.as_millis()
+    );
     Ok(if findings.is_empty() {
         ExitCode::SUCCESS
     } else {

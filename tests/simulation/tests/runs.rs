@@ -3,13 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use serin_simulation::{
-    generate::scenario,
-    judge,
-    run::play,
-    scenario::Scenario,
-    trace,
-};
+use serin_simulation::{generate::scenario, judge, run::play, scenario::Scenario, trace};
 
 #[test]
 fn the_same_seed_gives_the_same_trace_byte_for_byte() {
