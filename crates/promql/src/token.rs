@@ -164,7 +164,7 @@ impl<'a> Reader<'a> {
                 '"' | '\'' | '`' => self.string(c)?,
                 '(' | '{' | '[' => self.opening(c)?,
                 ')' | '}' | ']' => self.closing(c)?,
-                '+' | '-' | '*' | '/' | '%' | '^' | '<' | '>' | '=' | '!' => {
+                '+' | '-' | '*' | '/' | '%' | '^' | '<' | '>' | '=' | '!' | '~' => {
                     // Two characters of one operator count twice; the limit is far enough away.
                     if !self.inside('{') {
                         self.operators += 1;

@@ -1,6 +1,10 @@
-//! The one program: `serin controller` runs the controller, `serin crds` prints the resources' definitions.
+//! The one program: `serin controller` runs the controller, `serin rehearse` plays a release in virtual time, `serin crds` prints
+//! the resources' definitions.
 
 mod controller;
+mod rehearse;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -22,29 +26,28 @@ struct Arguments {
 enum Command {
     /// Run the controller.
     Controller(Box<controller::Flags>),
+    Rehearse(Box<rehearse::Flags>),
     /// Print the CustomResourceDefinitions.
     Crds,
     /// Print the version.
     Version,
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     // One TLS provider for the whole program; without C++ and cmake in the build.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         anyhow::bail!("a TLS provider was installed before; this is a bug in Serin");
     }
     match arguments.command {
-        Command::Controller(flags) => controller::run(*flags),
+        Command::Controller(flags) => controller::run(*flags)?,
+        Command::Rehearse(flags) => return Ok(rehearse::run(&flags)),
         Command::Crds => {
             for definition in serin_api::crd::all() {
                 println!("---\n{}", definition.yaml());
             }
-            Ok(())
         }
-        Command::Version => {
-            println!("serin {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
+        Command::Version => println!("serin {}", env!("CARGO_PKG_VERSION")),
     }
+    Ok(ExitCode::SUCCESS)
 }

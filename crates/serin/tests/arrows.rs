@@ -35,6 +35,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("serin-kubesim", &[]),
     ("serin-promql", &[]),
     (
+        "serin-rehearse",
+        &[
+            "serin-api",
+            "serin-controller",
+            "serin-kubesim",
+            "serin-model",
+            "serin-promql",
+            "serin-providers",
+            "serin-traffic",
+        ],
+    ),
+    (
         "serin",
         &[
             "serin-analysis",
@@ -44,13 +56,20 @@ const ARROWS: &[(&str, &[&str])] = &[
             "serin-model",
             "serin-planner",
             "serin-providers",
+            "serin-rehearse",
             "serin-traffic",
         ],
     ),
 ];
 
 /// Packages that wait, read and write. All others are pure.
-const SHELL: &[&str] = &["serin-controller", "serin-kubesim", "serin-providers", "serin"];
+const SHELL: &[&str] = &[
+    "serin-controller",
+    "serin-kubesim",
+    "serin-providers",
+    "serin-rehearse",
+    "serin",
+];
 
 /// Crates that only the shell may name.
 const FOR_THE_SHELL: &[&str] = &[

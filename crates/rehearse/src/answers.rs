@@ -1,0 +1,270 @@
+//! How pods answer: of so many requests, how many fail and how long they take. Random numbers come from the caller's seed.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rand::rngs::SmallRng;
+use rand_distr::{Binomial, Distribution as _, Poisson};
+
+use crate::{
+    assume::{Assumptions, Latency},
+    fault::{Fault, FaultKind},
+};
+
+/// Upper bounds of the histogram's buckets in seconds, the last one infinite: the defaults of Prometheus' client libraries.
+pub const BOUNDS: [f64; 12] = [
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    f64::INFINITY,
+];
+
+/// Code of an answer that is none of the caller's fault.
+const ERROR: u16 = 500;
+
+/// What a container has counted since its start.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counters {
+    /// Answers by status code; only codes that there were.
+    pub codes: BTreeMap<u16, u64>,
+    /// Answers by the bucket of [`BOUNDS`] that they fall into, not cumulative.
+    pub buckets: [u64; BOUNDS.len()],
+    /// Seconds of all answers together.
+    pub seconds: f64,
+}
+
+impl Counters {
+    /// All answers.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// Answers that were errors.
+    pub fn errors(&self) -> u64 {
+        self.codes.get(&ERROR).copied().unwrap_or(0)
+    }
+
+    /// Adds what another one has counted.
+    pub fn add(&mut self, other: &Self) {
+        for (code, n) in &other.codes {
+            *self.codes.entry(*code).or_default() += n;
+        }
+        for (mine, n) in self.buckets.iter_mut().zip(other.buckets) {
+            *mine += n;
+        }
+        self.seconds += other.seconds;
+    }
+}
+
+/// Chances of one request.
+#[derive(Clone, Debug)]
+struct Chances {
+    error: f64,
+    /// Of each bucket.
+    buckets: [f64; BOUNDS.len()],
+    /// Mean of all answers, in seconds.
+    mean: f64,
+}
+
+/// How one version answers.
+#[derive(Debug)]
+pub struct Answers {
+    latency: Latency,
+    errors: f64,
+    /// Those that strike requests.
+    faults: Vec<Fault>,
+    /// By which of the faults have begun.
+    known: BTreeMap<Vec<bool>, Chances>,
+}
+
+impl Answers {
+    /// The healthy version, or the new one with its faults.
+    pub fn new(assumptions: &Assumptions, faults: &[Fault]) -> Self {
+        let strikes_requests = |fault: &&Fault| {
+            matches!(
+                fault.kind,
+                FaultKind::Errors(_) | FaultKind::SlowerBy(_) | FaultKind::SlowerTimes(_)
+            )
+        };
+        Self {
+            latency: assumptions.latency,
+            errors: assumptions.errors,
+            faults: faults.iter().filter(strikes_requests).cloned().collect(),
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// The answers of a pod that has run for so long to a number of requests that arrive at random, `expected` on average.
+    pub fn draw(&mut self, rng: &mut SmallRng, expected: f64, age: Duration) -> Counters {
+        let mut out = Counters::default();
+        let n = poisson(rng, expected);
+        if n == 0 {
+            return out;
+        }
+        let chances = self.chances(age);
+        let errors = binomial(rng, n, chances.error);
+        for (code, n) in [(200, n - errors), (ERROR, errors)] {
+            if n > 0 {
+                out.codes.insert(code, n);
+            }
+        }
+        // One bucket after the other: of those that are left, a share that is left.
+        let (mut left, mut rest) = (n, 1.0);
+        for (bucket, chance) in out.buckets.iter_mut().zip(chances.buckets) {
+            let share = if rest > 0.0 {
+                (chance / rest).clamp(0.0, 1.0)
+            } else {
+                1.0
+            };
+            *bucket = binomial(rng, left, share);
+            left -= *bucket;
+            rest -= chance;
+        }
+        if let Some(last) = out.buckets.last_mut() {
+            *last += left;
+        }
+        out.seconds = chances.mean * n as f64;
+        out
+    }
+
+    fn chances(&mut self, age: Duration) -> &Chances {
+        let begun: Vec<bool> = self.faults.iter().map(|fault| age >= fault.after).collect();
+        if !self.known.contains_key(&begun) {
+            let chances = self.work_out(&begun);
+            self.known.insert(begun.clone(), chances);
+        }
+        &self.known[&begun]
+    }
+
+    fn work_out(&self, begun: &[bool]) -> Chances {
+        let active: Vec<&Fault> = self
+            .faults
+            .iter()
+            .zip(begun)
+            .filter_map(|(f, b)| b.then_some(f))
+            .collect();
+        let mut good = 1.0 - self.errors;
+        for fault in &active {
+            if let FaultKind::Errors(share) = fault.kind {
+                good *= 1.0 - share * fault.share;
+            }
+        }
+        let slower: Vec<&Fault> = active
+            .into_iter()
+            .filter(|fault| !matches!(fault.kind, FaultKind::Errors(_)))
+            .collect();
+        let mut buckets = [0.0; BOUNDS.len()];
+        let mut before = 0.0;
+        for (bucket, bound) in buckets.iter_mut().zip(BOUNDS) {
+            let within = within(self.latency, &slower, bound);
+            *bucket = (within - before).max(0.0);
+            before = within;
+        }
+        Chances {
+            error: 1.0 - good,
+            buckets,
+            mean: mean(self.latency, &slower),
+        }
+    }
+}
+
+/// The share of answers that take at most so long when each fault strikes its share of them, the first one first.
+fn within(latency: Latency, faults: &[&Fault], seconds: f64) -> f64 {
+    let Some((fault, rest)) = faults.split_last() else {
+        return if seconds.is_infinite() {
+            1.0
+        } else {
+            latency.share_within(seconds)
+        };
+    };
+    let before = match fault.kind {
+        FaultKind::SlowerBy(by) => seconds - by.as_secs_f64(),
+        FaultKind::SlowerTimes(times) => seconds / times,
+        _ => seconds,
+    };
+    let struck = if fault.share > 0.0 {
+        within(latency, rest, before)
+    } else {
+        0.0
+    };
+    let spared = if fault.share < 1.0 {
+        within(latency, rest, seconds)
+    } else {
+        0.0
+    };
+    fault.share * struck + (1.0 - fault.share) * spared
+}
+
+fn mean(latency: Latency, faults: &[&Fault]) -> f64 {
+    faults.iter().fold(latency.mean(), |mean, fault| {
+        let struck = match fault.kind {
+            FaultKind::SlowerBy(by) => mean + by.as_secs_f64(),
+            FaultKind::SlowerTimes(times) => mean * times,
+            _ => mean,
+        };
+        fault.share * struck + (1.0 - fault.share) * mean
+    })
+}
+
+/// A number of arrivals.
+pub fn poisson(rng: &mut SmallRng, expected: f64) -> u64 {
+    // An expectation of 0 or less has no distribution: nobody comes.
+    Poisson::new(expected).map_or(0, |d| d.sample(rng).min(1e15) as u64)
+}
+
+fn binomial(rng: &mut SmallRng, n: u64, chance: f64) -> u64 {
+    Binomial::new(n, chance.clamp(0.0, 1.0)).map_or(0, |d| d.sample(rng))
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+
+    use super::*;
+
+    fn drawn(faults: &[&str], age: u64) -> Counters {
+        let faults: Vec<Fault> = faults.iter().map(|f| f.parse().expect("a fault")).collect();
+        let mut answers = Answers::new(&Assumptions::default(), &faults);
+        answers.draw(&mut SmallRng::seed_from_u64(1), 1e6, Duration::from_secs(age))
+    }
+
+    fn share(counters: &Counters, seconds: f64) -> f64 {
+        let below: u64 = BOUNDS
+            .iter()
+            .zip(counters.buckets)
+            .filter(|(b, _)| **b <= seconds)
+            .map(|(_, n)| n)
+            .sum();
+        below as f64 / counters.count() as f64
+    }
+
+    #[test]
+    fn a_healthy_version_answers_as_it_is_assumed() {
+        let c = drawn(&[], 0);
+        assert_eq!(c.codes.values().sum::<u64>(), c.count());
+        assert!((c.errors() as f64 / c.count() as f64 - 0.001).abs() < 2e-4, "{c:?}");
+        assert!((share(&c, 0.05) - 0.6266).abs() < 0.01, "{}", share(&c, 0.05));
+        assert!((c.count() as f64 - 1e6).abs() < 5e3);
+    }
+
+    #[test]
+    fn faults_strike_their_share_once_they_have_begun() {
+        let rate = |c: &Counters| c.errors() as f64 / c.count() as f64;
+        assert!((rate(&drawn(&["errors=30%"], 0)) - 0.3007).abs() < 0.005);
+        assert!((rate(&drawn(&["errors=30%,share=10%"], 0)) - 0.031).abs() < 0.003);
+        assert!(rate(&drawn(&["errors=30%,after=4m"], 239)) < 0.002);
+        assert!(rate(&drawn(&["errors=30%,after=4m"], 240)) > 0.29);
+        assert!(share(&drawn(&["latency=+900ms"], 0), 0.5) < 0.001);
+        assert!((share(&drawn(&["latency=+900ms,share=10%"], 0), 0.5) - 0.9).abs() < 0.01);
+        assert!((share(&drawn(&["latency=x10"], 0), 0.5) - 0.6266).abs() < 0.01);
+        // 0.9 s later and then twice: nothing takes less than 1.8 s.
+        assert!(share(&drawn(&["latency=+900ms", "latency=x2"], 0), 1.0) < 0.001);
+    }
+}

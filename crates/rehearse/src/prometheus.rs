@@ -1,0 +1,483 @@
+//! A Prometheus that scrapes the simulated pods and their gateway, evaluates recording rules, and answers queries.
+//!
+//! Series, times, staleness and answers are those of the real one; only pages and storage are missing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use serin_kubesim::Cluster;
+use serin_promql::{Error, Labels, Query, Rules, SeriesId, Store, Target, Value as Answer};
+use serin_providers::{HttpRequest, HttpResponse, HttpTransport, TransportError};
+use tokio::time::sleep;
+
+use crate::{
+    answers::{BOUNDS, Counters},
+    assume::Assumptions,
+    load::Load,
+    relabel::Relabelling,
+    setup::Setup,
+};
+
+/// How long an answer takes.
+const TIME: Duration = Duration::from_millis(5);
+
+/// Something that is scraped.
+struct Watched {
+    target: Target,
+    /// When it is scraped next.
+    due: Duration,
+    /// Its series, by Service (of the gateway) and what they count.
+    series: BTreeMap<String, BTreeMap<Counts, SeriesId>>,
+}
+
+/// What a series counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Counts {
+    /// Answers of this status code.
+    Code(u16),
+    /// Answers within a bound.
+    Within(usize),
+    /// Seconds.
+    Sum,
+    /// Answers.
+    All,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Pod(String),
+    Gateway,
+}
+
+struct State {
+    store: Store,
+    targets: BTreeMap<What, Watched>,
+    rules: Rules,
+    queries: BTreeMap<String, Result<Query, Error>>,
+    /// What was asked and is not simulated: query and reason.
+    refused: Option<(String, String)>,
+    /// Names of metrics by the query that they ask, where a value is assumed.
+    assumed: BTreeMap<String, f64>,
+    load: Load,
+}
+
+/// See the module.
+pub struct Prometheus {
+    cluster: Cluster,
+    start: DateTime<Utc>,
+    interval: Duration,
+    relabelling: Relabelling,
+    seed: u64,
+    state: Mutex<State>,
+}
+
+impl Prometheus {
+    /// Knows nothing yet.
+    pub fn new(
+        cluster: Cluster,
+        setup: &Setup,
+        assumptions: &Assumptions,
+        relabelling: &Relabelling,
+        assumed: &BTreeMap<String, f64>,
+        load: Load,
+        seed: u64,
+    ) -> Self {
+        let start = cluster.now();
+        Self {
+            cluster,
+            start,
+            interval: assumptions.scrape_interval,
+            relabelling: relabelling.clone(),
+            seed,
+            state: Mutex::new(State {
+                store: Store::new(),
+                targets: BTreeMap::new(),
+                rules: setup.rules.clone(),
+                queries: BTreeMap::new(),
+                refused: None,
+                assumed: assumed.clone(),
+                load,
+            }),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what is due, and says when something is due next.
+    pub fn work(&self) -> Duration {
+        let now = self.cluster.elapsed();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        state.load.advance(now);
+        self.discover(state, now);
+        let at = self.milliseconds(now);
+        let mut gone = Vec::new();
+        for (what, watched) in &mut state.targets {
+            if watched.due > now {
+                continue;
+            }
+            watched.due += self.interval;
+            match what {
+                What::Pod(name) => match state.load.pods().get(name).filter(|pod| pod.is_running) {
+                    Some(pod) => watched.scrape(&mut state.store, at, &[("", OF_PODS, samples(&pod.counters, 0))]),
+                    None => gone.push(what.clone()),
+                },
+                What::Gateway => {
+                    let backends = state.load.gateway().iter();
+                    let samples: Vec<_> = backends
+                        .map(|(service, backend)| {
+                            (
+                                service.as_str(),
+                                OF_GATEWAY,
+                                samples(&backend.counters, backend.unanswered),
+                            )
+                        })
+                        .collect();
+                    watched.scrape(&mut state.store, at, &samples);
+                }
+            }
+        }
+        for watched in gone.iter().filter_map(|what| state.targets.remove(what)) {
+            // Out of order only if time went back.
+            let _ = watched.target.gone(&mut state.store, at);
+        }
+        // Prometheus shows failures of rules on a page of its own; here a measurement without data shows them.
+        let _ = state.rules.evaluate(&mut state.store, at);
+        let scrapes = state.targets.values().map(|watched| watched.due);
+        let rules = state.rules.next_after(at).map(|at| self.elapsed(at));
+        scrapes.chain(rules).min().unwrap_or(now + self.interval)
+    }
+
+    /// Runs `look` over what users have met up to now.
+    pub fn with_load<T>(&self, look: impl FnOnce(&Load) -> T) -> T {
+        let now = self.cluster.elapsed();
+        let mut state = self.state();
+        state.load.advance(now);
+        look(&state.load)
+    }
+
+    /// A query that was asked and is not simulated, and why.
+    pub fn refused(&self) -> Option<(String, String)> {
+        self.state().refused.clone()
+    }
+
+    /// New pods are scraped, each at a moment of its own within the interval.
+    fn discover(&self, state: &mut State, now: Duration) {
+        let known: BTreeSet<&What> = state.targets.keys().collect();
+        let mut new = Vec::new();
+        if !known.contains(&What::Gateway) {
+            new.push((
+                What::Gateway,
+                Labels::from_iter([("job", "gateway"), ("instance", "gateway:9100")]),
+            ));
+        }
+        for (name, pod) in state.load.pods() {
+            let what = What::Pod(name.clone());
+            if pod.is_running && !pod.ip.is_empty() && !known.contains(&what) {
+                new.push((what, self.relabelling.of_pod(name, pod)));
+            }
+        }
+        for (what, labels) in new {
+            let watched = Watched {
+                target: Target::new(&mut state.store, labels),
+                due: self.first(&what, now),
+                series: BTreeMap::new(),
+            };
+            state.targets.insert(what, watched);
+        }
+    }
+
+    /// The first moment from now on that is the target's own.
+    fn first(&self, what: &What, now: Duration) -> Duration {
+        let name = format!("{what:?}");
+        let own = name.bytes().fold(self.seed ^ 0xcbf2_9ce4_8422_2325, |h, b| {
+            (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let interval = u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX).max(1);
+        let offset = Duration::from_millis(own % interval);
+        let rounds = u64::try_from(now.saturating_sub(offset).as_millis())
+            .unwrap_or(0)
+            .div_ceil(interval);
+        offset + Duration::from_millis(rounds * interval)
+    }
+
+    fn milliseconds(&self, elapsed: Duration) -> i64 {
+        self.start.timestamp_millis() + i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX / 2)
+    }
+
+    fn elapsed(&self, at_ms: i64) -> Duration {
+        Duration::from_millis(u64::try_from(at_ms - self.start.timestamp_millis()).unwrap_or(0))
+    }
+
+    fn answer(&self, request: &HttpRequest) -> HttpResponse {
+        let text = parameter(request, "query").unwrap_or_default();
+        if !request.url.contains("/api/v1/query") || request.url.contains("/api/v1/query_range") {
+            return self.refuse(&text, "only instant queries are evaluated");
+        }
+        let now = self.milliseconds(self.cluster.elapsed());
+        let at = parameter(request, "time").and_then(|t| moment(&t)).unwrap_or(now);
+        self.work();
+        let assumed = self.assumed(&text);
+        if let Some(value) = assumed {
+            return success(
+                "vector",
+                json!([{"metric": {}, "value": [at as f64 / 1000.0, value.to_string()]}]),
+            );
+        }
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let query = state.queries.entry(text.clone()).or_insert_with(|| Query::parse(&text));
+        match query {
+            Ok(query) => match query.instant(&state.store, at) {
+                Ok(answer) => written(&answer, at),
+                Err(error) => failure(422, "execution", &error.to_string()),
+            },
+            Err(error @ Error::Syntax { .. }) => failure(400, "bad_data", &error.to_string()),
+            Err(error) => {
+                let why = error.to_string();
+                drop(guard);
+                self.refuse(&text, &why)
+            }
+        }
+    }
+
+    fn refuse(&self, query: &str, why: &str) -> HttpResponse {
+        self.state().refused.get_or_insert((query.to_owned(), why.to_owned()));
+        failure(400, "bad_data", why)
+    }
+
+    /// The value that is assumed for the metric that asks this query.
+    fn assumed(&self, query: &str) -> Option<f64> {
+        let assumed = self.state().assumed.clone();
+        if assumed.is_empty() {
+            return None;
+        }
+        metrics_asking(&self.cluster, query)
+            .iter()
+            .find_map(|name| assumed.get(name).copied())
+    }
+}
+
+/// Names of the metrics of all analysis runs whose query this is, once its arguments are filled in.
+pub fn metrics_asking(cluster: &Cluster, query: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for run in cluster.list("analysisruns") {
+        let args = run["spec"]["args"].as_array();
+        let args: Vec<(&str, &str)> = args
+            .into_iter()
+            .flatten()
+            .filter_map(|arg| Some((arg["name"].as_str()?, arg["value"].as_str()?)))
+            .collect();
+        for metric in run["spec"]["metrics"].as_array().into_iter().flatten() {
+            let template = metric["provider"]["prometheus"]["query"].as_str().unwrap_or_default();
+            if fill(template, &args) == query {
+                names.push(metric["name"].as_str().unwrap_or_default().to_owned());
+            }
+        }
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn fill(template: &str, args: &[(&str, &str)]) -> String {
+    let mut out = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        out.push_str(before);
+        let Some((inside, next)) = after.split_once("}}") else {
+            out.push_str("{{");
+            rest = after;
+            continue;
+        };
+        let name = inside.trim().strip_prefix("args.");
+        let value = name.and_then(|name| args.iter().find(|(n, _)| *n == name));
+        match value {
+            Some((_, value)) => out.push_str(value),
+            None => out.push_str(&format!("{{{{{inside}}}}}")),
+        }
+        rest = next;
+    }
+    out + rest
+}
+
+/// Names of metrics: of requests, and of the histogram of their durations.
+type Names = (&'static str, &'static str);
+
+const OF_PODS: Names = ("http_requests_total", "http_request_duration_seconds");
+/// Those of Traefik; Services under the names that people know.
+const OF_GATEWAY: Names = (
+    "traefik_service_requests_total",
+    "traefik_service_request_duration_seconds",
+);
+
+/// What was scraped: the Service (of the gateway), names, and values.
+type Part<'a> = (&'a str, Names, Vec<(Counts, f64)>);
+
+impl Watched {
+    fn scrape(&mut self, store: &mut Store, at: i64, parts: &[Part<'_>]) {
+        let mut out = Vec::new();
+        for (service, names, samples) in parts {
+            if !self.series.contains_key(*service) {
+                self.series.insert((*service).to_owned(), BTreeMap::new());
+            }
+            let Some(known) = self.series.get_mut(*service) else {
+                continue;
+            };
+            for (counts, value) in samples {
+                let target = &self.target;
+                let id = known
+                    .entry(*counts)
+                    .or_insert_with(|| target.series(store, &labels(service, names, *counts)));
+                out.push((*id, *value));
+            }
+        }
+        // Out of order only if time went back.
+        let _ = self.target.scraped(store, at, 0.005, &out);
+    }
+}
+
+fn labels(service: &str, (requests, durations): &Names, counts: Counts) -> Labels {
+    let mut all = vec![("method", "GET".to_owned())];
+    if !service.is_empty() {
+        all.extend([("service", service.to_owned()), ("protocol", "http".to_owned())]);
+    }
+    let name = match counts {
+        Counts::Code(code) => {
+            all.push(("code", code.to_string()));
+            (*requests).to_owned()
+        }
+        Counts::Within(bucket) => {
+            let bound = BOUNDS.get(bucket).copied().unwrap_or(f64::INFINITY);
+            all.push((
+                "le",
+                if bound.is_finite() {
+                    bound.to_string()
+                } else {
+                    "+Inf".to_owned()
+                },
+            ));
+            format!("{durations}_bucket")
+        }
+        Counts::Sum => format!("{durations}_sum"),
+        Counts::All => format!("{durations}_count"),
+    };
+    Labels::metric(&name, all.iter().map(|(name, value)| (*name, value.as_str())))
+}
+
+/// What counters show; nothing of what has never been counted, as client libraries do.
+fn samples(counters: &Counters, unanswered: u64) -> Vec<(Counts, f64)> {
+    let mut out: Vec<(Counts, f64)> = counters
+        .codes
+        .iter()
+        .map(|(code, n)| (Counts::Code(*code), *n as f64))
+        .collect();
+    if unanswered > 0 {
+        out.push((Counts::Code(503), unanswered as f64));
+    }
+    let all = counters.count();
+    if all > 0 {
+        let mut below = 0;
+        for (bucket, n) in counters.buckets.iter().enumerate() {
+            below += n;
+            out.push((Counts::Within(bucket), below as f64));
+        }
+        out.push((Counts::Sum, counters.seconds));
+        out.push((Counts::All, all as f64));
+    }
+    out
+}
+
+fn parameter(request: &HttpRequest, name: &str) -> Option<String> {
+    let form = request.form.as_deref().unwrap_or_default();
+    let url = request.url.split_once('?').map_or("", |(_, rest)| rest);
+    let mut pairs = [form, url]
+        .into_iter()
+        .flat_map(|text| form_urlencoded::parse(text.as_bytes()));
+    pairs.find(|(key, _)| key == name).map(|(_, text)| text.into_owned())
+}
+
+/// Seconds since 1970 or RFC 3339, in milliseconds.
+fn moment(text: &str) -> Option<i64> {
+    let seconds = text.parse::<f64>().ok().map(|s| (s * 1000.0).round() as i64);
+    seconds.or_else(|| DateTime::parse_from_rfc3339(text).ok().map(|t| t.timestamp_millis()))
+}
+
+fn number(n: f64) -> String {
+    if n.is_infinite() {
+        if n > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
+    } else {
+        n.to_string()
+    }
+}
+
+fn written(answer: &Answer, at_ms: i64) -> HttpResponse {
+    let at = at_ms as f64 / 1000.0;
+    match answer {
+        Answer::Scalar(n) => success("scalar", json!([at, number(*n)])),
+        Answer::String(text) => success("string", json!([at, text])),
+        Answer::Vector(elements) => {
+            let list: Vec<Value> = elements
+                .iter()
+                .map(|(labels, n)| json!({"metric": metric(labels), "value": [at, number(*n)]}))
+                .collect();
+            success("vector", Value::Array(list))
+        }
+        Answer::Matrix(series) => {
+            let list: Vec<Value> = series
+                .iter()
+                .map(|(labels, points)| {
+                    let points: Vec<Value> = points
+                        .iter()
+                        .map(|(t, n)| json!([*t as f64 / 1000.0, number(*n)]))
+                        .collect();
+                    json!({"metric": metric(labels), "values": points})
+                })
+                .collect();
+            success("matrix", Value::Array(list))
+        }
+    }
+}
+
+fn metric(labels: &Labels) -> Value {
+    labels
+        .iter()
+        .map(|(name, value)| (name.to_owned(), Value::from(value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+fn success(kind: &str, result: Value) -> HttpResponse {
+    let body = json!({"status": "success", "data": {"resultType": kind, "result": result}});
+    HttpResponse {
+        status: 200,
+        body: body.to_string().into_bytes(),
+    }
+}
+
+fn failure(status: u16, kind: &str, error: &str) -> HttpResponse {
+    let body = json!({"status": "error", "errorType": kind, "error": error});
+    HttpResponse {
+        status,
+        body: body.to_string().into_bytes(),
+    }
+}
+
+/// The way from the controller to the simulated Prometheus.
+pub struct Transport(pub Arc<Prometheus>);
+
+#[async_trait]
+impl HttpTransport for Transport {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
+        sleep(TIME).await;
+        Ok(self.0.answer(&request))
+    }
+}
