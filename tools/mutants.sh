@@ -91,7 +91,7 @@ head -c 65536 < <(yes "$seed") >"$work/out/salt"
 if [ -n "${ONLY:-}" ]; then
   cut -f 2 "$work/out/named.txt" | sort | comm -12 - <(printf '%s\n' "$only") >"$work/out/sample.txt"
   gone=$(comm -13 "$work/out/sample.txt" <(printf '%s\n' "$only"))
-  [ -z "$gone" ] || { echo "$ONLY names what is no fault:"; sed 's/^/  /' <<<"$gone"; exit 1; }
+  [ -z "$gone" ] || { echo "no fault of today's code, and left out:"; sed 's/^/  /' <<<"$gone"; }
 else
   cut -f 2 "$work/out/named.txt" | sort -R --random-source="$work/out/salt" |
     awk -v skip="$skip" -v count="$count" 'NR > skip && NR <= count' | sort >"$work/out/sample.txt"

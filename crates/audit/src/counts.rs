@@ -96,9 +96,6 @@ fn best_approximation(facts: &Facts<'_>, weight: i32) -> (i32, i32) {
     }
     if surge > 0 {
         options.push((up, replicas + 1));
-        if down != 0 || may_be_none {
-            options.push((down, replicas + 1));
-        }
     }
     // The distance of `canary / total` from the weight, over a common denominator; the first of equals.
     let distance = |(canary, total): &(i64, i64)| {

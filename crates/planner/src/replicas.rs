@@ -136,10 +136,8 @@ pub(crate) fn approximate(replicas: i32, weight: i32, max_weight: i32, surge: i3
         options.push((floor, r));
     }
     if surge > 0 {
+        // The smaller count out of one more is further off than out of `r`.
         options.push((ceil, r + 1));
-        if floor != 0 || zero_allowed {
-            options.push((floor, r + 1));
-        }
     }
     // |canary·M/total − W| compared without fractions: cross-multiplied by the totals.
     let distance = |(canary, total): (i64, i64)| ((canary * m - w * total).abs(), total);
