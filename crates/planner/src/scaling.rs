@@ -34,6 +34,11 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Dr
             } else {
                 canary.max(traffic::pods_in_use(s, draft).min(new.replicas))
             };
+            let canary = if waits_for_service(s, pause) {
+                canary.max(new.replicas)
+            } else {
+                canary
+            };
             let drop = Situation::deadline_of(new).is_some();
             changed |= scale(s, new, canary, drop, pause, draft);
         } else {
@@ -72,7 +77,8 @@ fn keep_aborted(s: &Situation<'_>, new: &ReplicaSetView, pause: &PauseDecision, 
         }
         if s.now >= at {
             // Its weight is taken off in the pass before, and that may have failed.
-            return traffic::pods_in_use(s, draft) == 0 && scale(s, new, 0, false, pause, draft);
+            let is_used = traffic::pods_in_use(s, draft) > 0 || waits_for_service(s, pause);
+            return !is_used && scale(s, new, 0, false, pause, draft);
         }
         draft.wake(at);
         return false;
@@ -84,6 +90,16 @@ fn keep_aborted(s: &Situation<'_>, new: &ReplicaSetView, pause: &PauseDecision, 
         stamp(s, new, seconds, draft);
     }
     false
+}
+
+/// After an abort its Service goes to stable before the canary's pods go (write rule W7), and for that stable needs a pod.
+fn waits_for_service(s: &Situation<'_>, pause: &PauseDecision) -> bool {
+    let service = s.service(s.canary.canary_service.as_deref());
+    pause.is_aborted(s.before)
+        && s.has_router()
+        && s.spec.desired_replicas() > 0
+        && service.is_some_and(|service| service.hash() == s.hash)
+        && s.stable_apart().is_some_and(|stable| stable.lasting() == 0)
 }
 
 fn stamp(s: &Situation<'_>, rs: &ReplicaSetView, seconds: i32, draft: &mut Draft) {

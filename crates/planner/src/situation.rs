@@ -167,9 +167,10 @@ impl<'a> Situation<'a> {
     }
 
     /// An older version runs on until its time has come: while it does, no progress deadline passes (compat 2.16). One that
-    /// is scaled down already keeps nothing waiting, whatever its annotation says.
+    /// is scaled down already keeps nothing waiting, whatever its annotation says; nor does one that only stays beyond its
+    /// time because others are not available.
     pub(crate) fn is_older_kept(&self) -> bool {
-        let kept = |rs: &&ReplicaSetView| rs.replicas > 0 && Self::deadline_of(rs).is_some();
+        let kept = |rs: &&ReplicaSetView| rs.replicas > 0 && Self::deadline_of(rs).is_some_and(|at| self.now < at);
         self.others.iter().any(kept)
     }
 

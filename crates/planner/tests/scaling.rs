@@ -189,3 +189,62 @@ fn back_at_stable_weight_and_canary_service_wait_for_the_stable_pods_that_were_g
     pods(&mut world, &new, 5, 4);
     assert_eq!(pass(&world), (None, true));
 }
+
+#[test]
+fn an_aborted_canary_keeps_its_pods_while_its_service_cannot_go_to_stable() {
+    for (delay, deadline) in [(None, None), (Some(5), Some("2026-01-01T00:09:30Z"))] {
+        for (stable, expected) in [(0, None), (1, Some(0))] {
+            let strategy = json!({
+                "dynamicStableScale": true, "abortScaleDownDelaySeconds": delay,
+                "steps": [{ "setWeight": 40 }, { "pause": {} }],
+            });
+            let mut world = routed(5, 0, &strategy);
+            let new = new_hash(&world);
+            pods(&mut world, &new, 2, 2);
+            pods(&mut world, OLD, 5, stable);
+            if let Some(at) = deadline {
+                let annotations = &mut replica_set(&mut world, &new).annotations;
+                annotations.insert("scale-down-deadline".to_owned(), at.to_owned());
+            }
+            status(
+                &mut world,
+                &json!({ "abort": true, "abortedAt": "2026-01-01T00:09:00Z" }),
+            );
+            let size = sizes(&plan(&world, now())).get(&format!("demo-{new}")).copied();
+            assert_eq!(size, expected, "{stable} stable pods, delay {delay:?}");
+        }
+    }
+}
+
+#[test]
+fn an_older_version_that_stays_beyond_its_time_does_not_stop_the_progress_deadline() {
+    for (at, reason) in [
+        ("2026-01-01T00:10:30Z", None),
+        ("2026-01-01T00:09:30Z", Some("ProgressDeadlineExceeded")),
+    ] {
+        let mut world = routed(6, 0, &json!({ "steps": [{ "setWeight": 40 }, { "pause": {} }] }));
+        let new = new_hash(&world);
+        pods(&mut world, &new, 6, 0);
+        pods(&mut world, OLD, 2, 2);
+        let annotations = &mut replica_set(&mut world, OLD).annotations;
+        annotations.insert("scale-down-deadline".to_owned(), at.to_owned());
+        let before = "2025-12-31T23:00:00Z";
+        status(
+            &mut world,
+            &json!({
+                "stableRS": new, "currentStepIndex": 2, "replicas": 8, "updatedReplicas": 6, "availableReplicas": 2,
+                "readyReplicas": 2,
+                "conditions": [{
+                    "type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated", "message": "",
+                    "lastUpdateTime": before, "lastTransitionTime": before,
+                }],
+            }),
+        );
+        let written = new_status(&plan(&world, now()));
+        let conditions = written["conditions"].as_array().cloned().unwrap_or_default();
+        let found = conditions
+            .iter()
+            .find(|c| c["type"] == "Progressing" && c["reason"] != "ReplicaSetUpdated");
+        assert_eq!(found.and_then(|c| c["reason"].as_str()), reason, "{at}");
+    }
+}

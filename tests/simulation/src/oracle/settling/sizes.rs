@@ -34,7 +34,7 @@ pub(crate) fn check(end: &End<'_, '_>, report: &mut Report) {
 fn completed(end: &End<'_, '_>, say: &mut impl FnMut(String)) {
     let rollout = end.rollout;
     let (want, have) = end.size(rollout.current());
-    if want != rollout.replicas() && end.revision(rollout.current()).is_some() {
+    if want != rollout.replicas() && end.revision(rollout.current()).is_some() && !is_crowded(end) {
         say(format!("completed, and wants {want} of {} pods", rollout.replicas()));
     }
     // Compat 2.15: the weight stays where it is until all of stable can take it.
@@ -44,6 +44,16 @@ fn completed(end: &End<'_, '_>, say: &mut impl FnMut(String)) {
     weight(end, 0, say);
     gone(end, say);
     services(end, rollout.current(), rollout.current(), say);
+}
+
+/// Without a router: older pods fill the surge, and none of them may go because too few pods are available (compat 2.5).
+fn is_crowded(end: &End<'_, '_>) -> bool {
+    let rollout = end.rollout;
+    let of_all = |count: &dyn Fn(&Value) -> i64| end.replica_sets.iter().map(|o| count(o)).sum::<i64>();
+    let available = of_all(&|o| number(o, "/status/availableReplicas").unwrap_or(0));
+    !rollout.has_router()
+        && of_all(&|o| wanted(o)) >= rollout.replicas() + rollout.surge()
+        && available <= rollout.replicas() - rollout.unavailable()
 }
 
 /// Compat 2.6.
