@@ -176,6 +176,8 @@ fn scale_others(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Draft) -> 
     let mut may_go = available - (replicas - s.canary.max_unavailable_count(replicas));
     let mut by_revision = running;
     by_revision.sort_by_key(|rs| std::cmp::Reverse(rs.revision()));
+    // A Service that names no revision leads to old pods as well: they are traffic, as without a router.
+    let are_served = !s.has_router() || leads_to_all(s);
     let mut delayed = 0;
     let mut scaled = false;
     for rs in by_revision {
@@ -184,7 +186,7 @@ fn scale_others(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Draft) -> 
         let healthy = rs.replicas.min(rs.available.max(rs.ready).max(0));
         let wanted = if s.has_router() && is_referenced(s, rs) {
             continue;
-        } else if !s.has_router() {
+        } else if are_served {
             healthy - healthy.min(may_go.max(0))
         } else if may_go <= 0 {
             healthy
@@ -228,6 +230,14 @@ fn delayed_size(s: &Situation<'_>, rs: &ReplicaSetView, delayed: &mut i32, draft
             rs.replicas
         }
     }
+}
+
+/// One of our Services selects pods of every revision: it was not given one yet, or somebody took it away.
+fn leads_to_all(s: &Situation<'_>) -> bool {
+    let ours = [&s.canary.canary_service, &s.canary.stable_service];
+    ours.into_iter()
+        .filter_map(|name| s.service(name.as_deref()))
+        .any(|service| service.hash().is_empty())
 }
 
 /// A Service or a weight still leads to it (write rule W7).

@@ -175,6 +175,8 @@ fn dynamic_abort_weight(s: &Situation<'_>) -> i32 {
         .rev()
         .filter_map(|step| step.set_weight)
         .find(|w| share_of(r, *w, max) < held)
+        // Pods that minPodsPerReplicaSet keeps at that weight would keep the weight for ever.
+        .filter(|w| missing > 0 || held > s.canary.at_least_min_pods(share_of(r, *w, max), r))
         .unwrap_or(0);
     let share = weight_for(stable.lasting(), r, max);
     let rest = (max - share).max(0);

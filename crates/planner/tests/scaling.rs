@@ -248,3 +248,23 @@ fn an_older_version_that_stays_beyond_its_time_does_not_stop_the_progress_deadli
         assert_eq!(found.and_then(|c| c["reason"].as_str()), reason, "{at}");
     }
 }
+
+#[test]
+fn pods_of_an_older_version_that_a_service_without_a_revision_leads_to_go_only_as_others_are_available() {
+    for (has_revision, expected) in [(true, 0), (false, 6)] {
+        let canary = json!({ "maxUnavailable": "25%", "steps": [{ "setWeight": 10 }, { "pause": {} }] });
+        let mut world = routed(8, 0, &canary);
+        add_replica_set(&mut world, MIDDLE, 2, 8);
+        pods(&mut world, OLD, 8, 0);
+        let new = new_hash(&world);
+        // So that nothing but the others is left to be scaled.
+        pods(&mut world, &new, 1, 0);
+        if !has_revision {
+            for service in world.services.values_mut() {
+                service.selector.remove(HASH_LABEL);
+            }
+        }
+        let sizes = sizes(&plan(&world, now()));
+        assert_eq!(sizes.get("demo-middle"), Some(&expected), "{sizes:?}");
+    }
+}

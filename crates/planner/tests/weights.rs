@@ -81,6 +81,24 @@ fn after_an_abort_what_somebody_else_took_off_the_canary_is_not_given_back() {
 }
 
 #[test]
+fn pods_that_a_minimum_keeps_do_not_keep_the_weight_of_an_aborted_canary() {
+    let strategy = json!({
+        "dynamicStableScale": true, "minPodsPerReplicaSet": 3, "steps": [{ "setWeight": 10 }, { "setWeight": 50 }],
+    });
+    for (stable, expected) in [(4, None), (6, Some(0))] {
+        let mut world = routed(6, 10, &strategy);
+        let hash = new_hash(&world);
+        pods(&mut world, &hash, 3, 3);
+        pods(&mut world, OLD, 6, stable);
+        status(
+            &mut world,
+            &json!({ "abort": true, "abortedAt": "2026-01-01T00:09:00Z" }),
+        );
+        assert_eq!(weight(&plan(&world, now())), expected, "{stable} stable pods");
+    }
+}
+
+#[test]
 fn stable_without_a_pod_gets_no_part_back_however_small_it_is() {
     let strategy = json!({ "dynamicStableScale": true, "steps": [{ "setWeight": 71 }, { "pause": {} }] });
     for (stable, expected) in [(0, None), (1, Some(71))] {

@@ -195,7 +195,8 @@ fn history(end: &End<'_, '_>, say: &mut impl FnMut(String)) {
         .filter(|o| wanted(o) == 0 && number(o, "/status/replicas").unwrap_or(0) == 0)
         .filter(|o| !is_selected(end, o))
         .count();
-    let limit = end.rollout.history_limit();
+    // Without pods no weight is written anew, and the one that still leads to an old revision keeps it.
+    let limit = end.rollout.history_limit() + i64::from(end.rollout.replicas() == 0);
     if i64::try_from(old).is_ok_and(|n| n > limit) {
         say(format!("{old} old ReplicaSets are kept, {limit} should be"));
     }
