@@ -80,6 +80,7 @@ fn measurements(change: &Change, add: &mut impl FnMut(Duration, String)) {
             })
             .collect()
     };
+    messages(change, new, add);
     let before = counted(change.old.as_deref());
     let results = new.at("/status/metricResults").and_then(Value::as_array);
     for result in results.into_iter().flatten() {
@@ -99,6 +100,31 @@ fn measurements(change: &Change, add: &mut impl FnMut(Duration, String)) {
             }
             add(change.at, line);
         }
+    }
+}
+
+/// What runs say of themselves and of their metrics while they go on: no data, for one.
+fn messages(change: &Change, new: &Value, add: &mut impl FnMut(Duration, String)) {
+    let of_metrics = |object: &Value| -> Vec<(String, String)> {
+        let results = object.at("/status/metricResults").and_then(Value::as_array);
+        let results = results.into_iter().flatten();
+        results
+            .map(|r| (text(r, "/name").to_owned(), text(r, "/message").to_owned()))
+            .collect()
+    };
+    let old = change.old.as_deref();
+    let known = old.map(of_metrics).unwrap_or_default();
+    for (name, message) in of_metrics(new) {
+        if !message.is_empty() && !known.contains(&(name.clone(), message.clone())) {
+            add(change.at, format!("metric {name}: {message}"));
+        }
+    }
+    let message = text(new, "/status/message");
+    if !message.is_empty()
+        && text(new, "/status/phase") == "Running"
+        && old.is_none_or(|o| text(o, "/status/message") != message)
+    {
+        add(change.at, format!("the analysis: {message}"));
     }
 }
 
