@@ -179,6 +179,11 @@ sequences=100
 [ -z "$long" ] || sequences=1000
 suite conformance plain "$bin/serin-conformance" compare --sequences "$sequences"
 
+# PromQL evaluated in memory beside the real Prometheus: every query is a test.
+random=300
+[ -z "$long" ] || random=5000
+suite promql cargo env SERIN_PROMQL_RANDOM="$random" "$bin/serin-promql-differential"
+
 # Whole releases with faults, from seeds. From 2,000 on every kind of fault at every kind of step, and a crash between every
 # pair of writes, must have been reached.
 sim="${CARGO_TARGET_DIR:-target}/simulation/serin-simulation"

@@ -10,7 +10,7 @@ use promql_parser::parser::{
 };
 
 use crate::error::Error;
-use crate::labels::{Labels, METRIC_NAME};
+use crate::labels::METRIC_NAME;
 use crate::pattern::Pattern;
 use crate::plan::{
     Aggregation, Aggregator, At, Binary, Each, Group, Kind, LabelJoin, LabelReplace, Matching, Moment, Node, Operator,
@@ -435,19 +435,11 @@ impl Lowering<'_> {
             }
             "absent" => {
                 let over = self.of_kind(first.ok_or_else(missing)?, Kind::Vector, place)?;
-                let labels = match &over {
-                    Node::Selector(selector, _) => wanted(selector),
-                    _ => Labels::empty(),
-                };
-                Ok(Node::Absent(Box::new(over), labels))
+                Ok(Node::Absent(Box::new(over)))
             }
             "absent_over_time" => {
                 let over = self.range(first.ok_or_else(missing)?)?;
-                let labels = match &over.source {
-                    Source::Selector(selector) => wanted(selector),
-                    Source::Subquery(..) => Labels::empty(),
-                };
-                Ok(Node::AbsentOverTime(Box::new(over), labels))
+                Ok(Node::AbsentOverTime(Box::new(over)))
             }
             "histogram_quantile" => {
                 let q = self.of_kind(first.ok_or_else(missing)?, Kind::Scalar, place)?;
@@ -494,22 +486,6 @@ impl Lowering<'_> {
             _ => self.not_simulated(format!("{name}()"), place.unwrap_or(0)),
         }
     }
-}
-
-/// The labels that `absent` gives: those that the selector wants to be equal to something, once each.
-fn wanted(selector: &Selector) -> Labels {
-    let mut found: Vec<(&str, &str)> = Vec::new();
-    for (name, test) in selector.tests.iter().filter(|(name, _)| name != METRIC_NAME) {
-        let known = found.iter().position(|(n, _)| n == name);
-        match (test, known) {
-            (Test::Equal(value), None) => found.push((name, value)),
-            (_, Some(at)) => found[at].1 = "",
-            // Whoever asks for more than equality, or twice, gets no label; a later equality does not bring it back
-            // only if there was one before.
-            (_, None) => {}
-        }
-    }
-    found.into_iter().collect()
 }
 
 fn over_time(name: &str) -> Option<OverTime> {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::labels::Labels;
 use crate::pattern::Pattern;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +27,8 @@ pub(crate) enum Node {
     Scalar(Box<Node>),
     /// A scalar as a vector without labels.
     Vector(Box<Node>),
-    Absent(Box<Node>, Labels),
-    AbsentOverTime(Box<Range>, Labels),
+    Absent(Box<Node>),
+    AbsentOverTime(Box<Range>),
     /// One element after the other. The numbers are its further arguments.
     Each(Each, Box<Node>, Vec<Node>),
     /// The time of the samples that a selector finds, or the present for everything else.

@@ -37,11 +37,13 @@ struct Series {
     points: Vec<Point>,
 }
 
-/// Samples in memory, in the order of time within each series. Series keep the order in which they came.
+/// Samples in memory, in the order of time within each series. Queries find series in the order of their labels, as a
+/// Prometheus server does: it decides between equal elements in `topk`, and how sums are rounded.
 #[derive(Clone, Debug, Default)]
 pub struct Store {
     series: Vec<Series>,
     ids: ByLabels<u32>,
+    /// Sorted by labels.
     by_name: BTreeMap<Arc<str>, Vec<u32>>,
 }
 
@@ -63,7 +65,10 @@ impl Store {
         });
         self.ids.insert(labels.clone(), id);
         match self.by_name.get_mut(labels.name()) {
-            Some(ids) => ids.push(id),
+            Some(ids) => {
+                let place = ids.partition_point(|other| self.series[*other as usize].labels < *labels);
+                ids.insert(place, id);
+            }
             None => {
                 self.by_name.insert(labels.name().into(), vec![id]);
             }
@@ -128,6 +133,7 @@ impl Store {
         }
     }
 
+    /// In the order of labels.
     pub(crate) fn named(&self, name: &str) -> &[u32] {
         self.by_name.get(name).map_or(&[], Vec::as_slice)
     }

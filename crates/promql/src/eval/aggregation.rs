@@ -82,7 +82,10 @@ fn value(operator: &Aggregator, members: &[Element], parameter: f64, dialect: Di
                 sum.value()
             }
         },
-        Aggregator::Avg => over_time::mean(values()),
+        Aggregator::Avg => match dialect {
+            Dialect::V2 => plain_mean(values()),
+            Dialect::V3 => over_time::mean(values()),
+        },
         Aggregator::Max => values().fold(first, |max, v| if v > max || max.is_nan() { v } else { max }),
         Aggregator::Min => values().fold(first, |min, v| if v < min || min.is_nan() { v } else { min }),
         Aggregator::Count | Aggregator::CountValues(_) => members.len() as f64,
@@ -91,6 +94,20 @@ fn value(operator: &Aggregator, members: &[Element], parameter: f64, dialect: Di
         Aggregator::Quantile(_) => float::quantile(parameter, &mut values().collect::<Vec<_>>()),
         Aggregator::Group | Aggregator::Top(_) | Aggregator::Bottom(_) => 1.0,
     }
+}
+
+/// Step by step, without care for what rounding loses.
+fn plain_mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (mut count, mut mean) = (0.0, 0.0);
+    for value in values {
+        count += 1.0;
+        if count == 1.0 {
+            mean = value;
+        } else if !(f64::is_infinite(mean) && (value.is_finite() || value == mean)) {
+            mean += value / count - mean / count;
+        }
+    }
+    mean
 }
 
 fn variance(values: impl Iterator<Item = f64>, dialect: Dialect) -> f64 {

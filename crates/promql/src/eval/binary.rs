@@ -4,6 +4,7 @@ use super::{Element, Evaluator, Result};
 use crate::error::EvalError;
 use crate::labels::{ByLabels, Labels, METRIC_NAME};
 use crate::plan::{Binary, Group, Kind, Matching, Operator};
+use crate::query::Dialect;
 
 /// Of comparisons: 1 or 0.
 pub(super) fn scalars(operator: Operator, left: f64, right: f64) -> f64 {
@@ -34,18 +35,27 @@ fn holds(operator: Operator, left: f64, right: f64) -> bool {
     }
 }
 
+/// Whether the result is something else than the metric was. Prometheus 2 overlooks `atan2`.
+fn nameless(binary: &Binary, dialect: Dialect) -> bool {
+    match binary.operator {
+        Operator::Atan2 => dialect == Dialect::V3,
+        operator => !operator.compares() || binary.returns_bool,
+    }
+}
+
 impl Evaluator<'_> {
     pub(super) fn binary(&mut self, binary: &Binary, at: i64) -> Result<Vec<Element>> {
+        let dialect = self.options.dialect;
         match (binary.left.kind(), binary.right.kind()) {
             (Kind::Scalar, _) => {
                 let left = self.scalar(&binary.left, at)?;
                 let right = self.vector(&binary.right, at)?;
-                Ok(with_scalar(binary, right, |value| (left, value)))
+                Ok(with_scalar(binary, right, dialect, |value| (left, value)))
             }
             (_, Kind::Scalar) => {
                 let left = self.vector(&binary.left, at)?;
                 let right = self.scalar(&binary.right, at)?;
-                Ok(with_scalar(binary, left, |value| (value, right)))
+                Ok(with_scalar(binary, left, dialect, |value| (value, right)))
             }
             _ => {
                 let left = self.vector(&binary.left, at)?;
@@ -57,7 +67,7 @@ impl Evaluator<'_> {
                         let more = kept(&binary.matching, right, &left, false);
                         Ok(left.into_iter().chain(more).collect())
                     }
-                    _ => vectors(binary, left, right),
+                    _ => vectors(binary, left, right, dialect),
                 }
             }
         }
@@ -65,7 +75,12 @@ impl Evaluator<'_> {
 }
 
 /// A comparison keeps or drops the vector's element, on whichever side it stands.
-fn with_scalar(binary: &Binary, elements: Vec<Element>, sides: impl Fn(f64) -> (f64, f64)) -> Vec<Element> {
+fn with_scalar(
+    binary: &Binary,
+    elements: Vec<Element>,
+    dialect: Dialect,
+    sides: impl Fn(f64) -> (f64, f64),
+) -> Vec<Element> {
     let filters = binary.operator.compares() && !binary.returns_bool;
     let result = |element: Element| {
         let (left, right) = sides(element.value);
@@ -73,7 +88,11 @@ fn with_scalar(binary: &Binary, elements: Vec<Element>, sides: impl Fn(f64) -> (
             return holds(binary.operator, left, right).then_some(element);
         }
         Some(Element {
-            labels: element.labels.without_name(),
+            labels: if nameless(binary, dialect) {
+                element.labels.without_name()
+            } else {
+                element.labels
+            },
             value: scalars(binary.operator, left, right),
         })
     };
@@ -103,7 +122,7 @@ fn kept(matching: &Matching, left: Vec<Element>, right: &[Element], with_partner
         .collect()
 }
 
-fn vectors(binary: &Binary, left: Vec<Element>, right: Vec<Element>) -> Result<Vec<Element>> {
+fn vectors(binary: &Binary, left: Vec<Element>, right: Vec<Element>, dialect: Dialect) -> Result<Vec<Element>> {
     let matching = &binary.matching;
     if left.is_empty() || right.is_empty() {
         return Ok(Vec::new());
@@ -142,7 +161,7 @@ fn vectors(binary: &Binary, left: Vec<Element>, right: Vec<Element>) -> Result<V
         } else {
             continue;
         };
-        let labels = result_labels(binary, &element.labels, &partner.labels);
+        let labels = result_labels(binary, &element.labels, &partner.labels, dialect);
         // One to one the pair may occur once, otherwise the labels that come out of it.
         let (key, error) = match matching.group {
             Group::None => (signature, EvalError::ManyToOne),
@@ -156,10 +175,13 @@ fn vectors(binary: &Binary, left: Vec<Element>, right: Vec<Element>) -> Result<V
     Ok(out)
 }
 
-fn result_labels(binary: &Binary, many: &Labels, one: &Labels) -> Labels {
+fn result_labels(binary: &Binary, many: &Labels, one: &Labels, dialect: Dialect) -> Labels {
     let matching = &binary.matching;
-    let nameless = !binary.operator.compares() || binary.returns_bool;
-    let labels = if nameless { many.without_name() } else { many.clone() };
+    let labels = if nameless(binary, dialect) {
+        many.without_name()
+    } else {
+        many.clone()
+    };
     match &matching.group {
         Group::None if matching.on => labels.filter(|name| matching.names(name)),
         Group::None => labels.filter(|name| !matching.names(name)),

@@ -1,7 +1,7 @@
 //! Evaluation: a node and an instant in, a value out.
 //!
 //! A subquery evaluates its inside again at each of its steps; everything else looks at one instant only. Nothing is decided
-//! by the order of a hashed map: elements keep the order in which their series came into the store.
+//! by the order of a hashed map: selectors find series in the order of their labels, and everything else keeps that order.
 
 mod aggregation;
 mod binary;
@@ -14,8 +14,8 @@ mod relabel;
 use std::rc::Rc;
 
 use crate::error::EvalError;
-use crate::labels::{ByLabels, Labels};
-use crate::plan::{At, Kind, Moment, Node, OverTime, Range, Selector, Source};
+use crate::labels::{ByLabels, Labels, METRIC_NAME};
+use crate::plan::{At, Kind, Moment, Node, OverTime, Range, Selector, Source, Test};
 use crate::query::{Dialect, Options, Value};
 use crate::store::{Point, Store, is_stale};
 
@@ -142,18 +142,28 @@ impl Evaluator<'_> {
                 labels: Labels::empty(),
                 value: self.scalar(of, at)?,
             }]),
-            Node::Absent(of, labels) => Ok(if self.vector(of, at)?.is_empty() {
-                absent(labels)
-            } else {
-                Vec::new()
-            }),
-            Node::AbsentOverTime(range, labels) => {
+            Node::Absent(of) => {
+                if !self.vector(of, at)?.is_empty() {
+                    return Ok(Vec::new());
+                }
+                Ok(self.absent(match &**of {
+                    Node::Selector(selector, _) => Some(selector),
+                    _ => None,
+                }))
+            }
+            Node::AbsentOverTime(range) => {
                 let mut any = false;
                 self.slices(range, at, |_, _| {
                     any = true;
                     Ok(())
                 })?;
-                Ok(if any { Vec::new() } else { absent(labels) })
+                if any {
+                    return Ok(Vec::new());
+                }
+                Ok(self.absent(match &range.source {
+                    Source::Selector(selector) => Some(selector),
+                    Source::Subquery(..) => None,
+                }))
             }
             Node::Each(function, of, numbers) => {
                 let elements = self.vector(of, at)?;
@@ -166,17 +176,7 @@ impl Evaluator<'_> {
             Node::Timestamp(of) => {
                 let elements = match &**of {
                     Node::Selector(selector, moment) => {
-                        let reference = match moment.at {
-                            At::Now => self.reference(*moment, at),
-                            // Prometheus forgets the offset here.
-                            _ => self.reference(
-                                Moment {
-                                    offset_ms: 0,
-                                    ..*moment
-                                },
-                                at,
-                            ),
-                        };
+                        let reference = self.reference(*moment, at);
                         self.instant_vector(selector, reference, |time, _| time as f64 / 1000.0)?
                     }
                     _ => {
@@ -240,7 +240,9 @@ impl Evaluator<'_> {
             }
             None => {
                 self.charge(store.len())?;
-                store.all().filter(fits).collect()
+                let mut found: Vec<u32> = store.all().filter(fits).collect();
+                found.sort_by(|a, b| store.labels_at(*a).cmp(store.labels_at(*b)));
+                found.into()
             }
         };
         self.selected[selector.number] = Some(Rc::clone(&found));
@@ -268,6 +270,28 @@ impl Evaluator<'_> {
             })
         };
         Ok(found.iter().filter_map(element).collect())
+    }
+
+    /// What stands for nothing: 1, with the labels that the selector wants to be equal to something. A label that it asks
+    /// about more than once has no value to give; Prometheus 2 counts only from the first equality on.
+    fn absent(&self, selector: Option<&Selector>) -> Vec<Element> {
+        let mut wanted: Vec<(&str, &str)> = Vec::new();
+        let tests = selector.map_or(&[][..], |s| &s.tests);
+        for (name, test) in tests.iter().filter(|(name, _)| name != METRIC_NAME) {
+            let value = match test {
+                Test::Equal(value) => value,
+                _ => "",
+            };
+            match wanted.iter_mut().find(|(known, _)| known == name) {
+                Some(known) => known.1 = "",
+                None if value.is_empty() && self.options.dialect == Dialect::V2 => {}
+                None => wanted.push((name, value)),
+            }
+        }
+        vec![Element {
+            labels: wanted.into_iter().collect(),
+            value: 1.0,
+        }]
     }
 
     /// Every series of a range that has samples in it.
@@ -374,13 +398,6 @@ impl Evaluator<'_> {
         })?;
         unique(elements)
     }
-}
-
-fn absent(labels: &Labels) -> Vec<Element> {
-    vec![Element {
-        labels: labels.clone(),
-        value: 1.0,
-    }]
 }
 
 fn nameless(mut elements: Vec<Element>) -> Vec<Element> {
