@@ -11,6 +11,7 @@ use std::{
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
+use serin_api::{analysis::AnalysisRunSpec, compose::resolve_metric};
 use serin_kubesim::Cluster;
 use serin_promql::{Error, Labels, Query, Rules, SeriesId, Store, Target, Value as Answer};
 use serin_providers::{HttpRequest, HttpResponse, HttpTransport, TransportError};
@@ -268,45 +269,22 @@ impl Prometheus {
 
 /// Names of the metrics of all analysis runs whose query this is, once its arguments are filled in.
 pub fn metrics_asking(cluster: &Cluster, query: &str) -> Vec<String> {
-    let mut names = Vec::new();
+    let mut names = BTreeSet::new();
     for run in cluster.list("analysisruns") {
-        let args = run["spec"]["args"].as_array();
-        let args: Vec<(&str, &str)> = args
-            .into_iter()
-            .flatten()
-            .filter_map(|arg| Some((arg["name"].as_str()?, arg["value"].as_str()?)))
-            .collect();
-        for metric in run["spec"]["metrics"].as_array().into_iter().flatten() {
-            let template = metric["provider"]["prometheus"]["query"].as_str().unwrap_or_default();
-            if fill(template, &args) == query {
-                names.push(metric["name"].as_str().unwrap_or_default().to_owned());
+        let Ok(spec) = serde_json::from_value::<AnalysisRunSpec>(run["spec"].clone()) else {
+            continue;
+        };
+        let args = spec.args.unwrap_or_default();
+        for metric in &spec.metrics {
+            let asks = resolve_metric(metric, &args, &BTreeMap::new())
+                .ok()
+                .and_then(|metric| metric.provider.prometheus?.query);
+            if asks.as_deref() == Some(query) {
+                names.insert(metric.name.clone());
             }
         }
     }
-    names.sort();
-    names.dedup();
-    names
-}
-
-fn fill(template: &str, args: &[(&str, &str)]) -> String {
-    let mut out = String::new();
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once("{{") {
-        out.push_str(before);
-        let Some((inside, next)) = after.split_once("}}") else {
-            out.push_str("{{");
-            rest = after;
-            continue;
-        };
-        let name = inside.trim().strip_prefix("args.");
-        let value = name.and_then(|name| args.iter().find(|(n, _)| *n == name));
-        match value {
-            Some((_, value)) => out.push_str(value),
-            None => out.push_str(&format!("{{{{{inside}}}}}")),
-        }
-        rest = next;
-    }
-    out + rest
+    names.into_iter().collect()
 }
 
 /// Names of metrics: of requests, and of the histogram of their durations.

@@ -1,6 +1,7 @@
 //! The one program: `serin controller` runs the controller, `serin rehearse` plays a release in virtual time, `serin crds` prints
 //! the resources' definitions.
 
+mod analysis;
 mod controller;
 mod rehearse;
 
@@ -27,6 +28,9 @@ enum Command {
     /// Run the controller.
     Controller(Box<controller::Flags>),
     Rehearse(Box<rehearse::Flags>),
+    /// Try analysis templates.
+    #[command(subcommand)]
+    Analysis(analysis::Command),
     /// Print the CustomResourceDefinitions.
     Crds,
     /// Print the version.
@@ -42,6 +46,7 @@ fn main() -> Result<ExitCode> {
     match arguments.command {
         Command::Controller(flags) => controller::run(*flags)?,
         Command::Rehearse(flags) => return Ok(rehearse::run(&flags)),
+        Command::Analysis(command) => return Ok(analysis::run(&command)),
         Command::Crds => {
             for definition in serin_api::crd::all() {
                 println!("---\n{}", definition.yaml());
