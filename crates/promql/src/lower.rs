@@ -334,6 +334,7 @@ impl Lowering<'_> {
             return Err(self.wrong(None, "comparisons between scalars must use BOOL modifier"));
         }
         Ok(Node::Binary(Box::new(Binary {
+            kind: if both_scalar { Kind::Scalar } else { Kind::Vector },
             operator,
             left,
             right,
@@ -384,108 +385,129 @@ impl Lowering<'_> {
         })))
     }
 
+    /// Only calls, as in [`Lowering::node`]: this is on the stack once for each level of the query.
     fn call(&mut self, of: &Call) -> Result<Node, Error> {
-        let name = of.func.name;
-        let place = self.calls.get_mut(name).and_then(Vec::pop);
-        let arguments: Vec<&Expr> = of.args.args.iter().map(|argument| &**argument).collect();
-        let missing = || self.wrong(place, format!("{name} needs more arguments"));
-        let first = arguments.first().copied();
-        if let Some(function) = over_time(name) {
-            let (parameter, range) = match function {
-                OverTime::Quantile => (first, arguments.get(1).copied()),
-                OverTime::PredictLinear => (arguments.get(1).copied(), first),
-                _ => (None, first),
-            };
-            let range = Box::new(self.range(range.ok_or_else(missing)?)?);
-            let parameter = match parameter {
-                Some(parameter) => Some(Box::new(self.of_kind(parameter, Kind::Scalar, place)?)),
-                None if matches!(function, OverTime::Quantile | OverTime::PredictLinear) => {
-                    return Err(self.wrong(place, format!("{name} needs more arguments")));
-                }
-                None => None,
-            };
-            return Ok(Node::OverTime(function, range, parameter));
+        let place = self.calls.get_mut(of.func.name).and_then(Vec::pop);
+        let call = Arguments {
+            name: of.func.name,
+            place,
+            all: &of.args.args,
+        };
+        if let Some(function) = over_time(call.name) {
+            return self.over_time(function, &call);
         }
-        if let Some(function) = each(name) {
-            let over = match first {
-                Some(over) => self.of_kind(over, Kind::Vector, place)?,
-                // The functions of dates are about the present unless told otherwise.
-                None => Node::Vector(Box::new(Node::Time)),
-            };
-            let mut numbers = Vec::new();
-            for number in arguments.iter().skip(1) {
-                numbers.push(self.of_kind(number, Kind::Scalar, place)?);
-            }
-            return Ok(Node::Each(function, Box::new(over), numbers));
+        if let Some(function) = each(call.name) {
+            return self.each(function, &call);
         }
-        match name {
+        match call.name {
             "time" => Ok(Node::Time),
             "pi" => Ok(Node::Number(std::f64::consts::PI)),
-            "scalar" => {
-                let over = self.of_kind(first.ok_or_else(missing)?, Kind::Vector, place)?;
-                Ok(Node::Scalar(Box::new(over)))
-            }
-            "vector" => {
-                let over = self.of_kind(first.ok_or_else(missing)?, Kind::Scalar, place)?;
-                Ok(Node::Vector(Box::new(over)))
-            }
-            "timestamp" => {
-                let over = self.of_kind(first.ok_or_else(missing)?, Kind::Vector, place)?;
-                Ok(Node::Timestamp(Box::new(over)))
-            }
-            "absent" => {
-                let over = self.of_kind(first.ok_or_else(missing)?, Kind::Vector, place)?;
-                Ok(Node::Absent(Box::new(over)))
-            }
-            "absent_over_time" => {
-                let over = self.range(first.ok_or_else(missing)?)?;
-                Ok(Node::AbsentOverTime(Box::new(over)))
-            }
-            "histogram_quantile" => {
-                let q = self.of_kind(first.ok_or_else(missing)?, Kind::Scalar, place)?;
-                let Some(buckets) = arguments.get(1) else {
-                    return Err(self.wrong(place, "histogram_quantile needs more arguments"));
-                };
-                let buckets = self.of_kind(buckets, Kind::Vector, place)?;
-                Ok(Node::HistogramQuantile(Box::new(q), Box::new(buckets)))
-            }
-            "sort" | "sort_desc" => {
-                let over = self.of_kind(first.ok_or_else(missing)?, Kind::Vector, place)?;
-                Ok(Node::Sort(Box::new(over), name == "sort_desc"))
-            }
-            "label_replace" => {
-                let [over, target, template, source, pattern] = arguments[..] else {
-                    return Err(self.wrong(place, "label_replace needs five arguments"));
-                };
-                let over = self.of_kind(over, Kind::Vector, place)?;
-                let (pattern, pattern_place) = self.text_argument(pattern)?;
-                Ok(Node::LabelReplace(Box::new(LabelReplace {
-                    over,
-                    target: self.text_argument(target)?.0,
-                    template: self.text_argument(template)?.0,
-                    source: self.text_argument(source)?.0,
-                    pattern: Pattern::new(&pattern).map_err(|why| self.wrong(Some(pattern_place), why))?,
-                })))
-            }
-            "label_join" => {
-                let [over, target, separator, sources @ ..] = &arguments[..] else {
-                    return Err(self.wrong(place, "label_join needs three arguments at least"));
-                };
-                let over = self.of_kind(over, Kind::Vector, place)?;
-                let sources: Result<Vec<String>, Error> = sources
-                    .iter()
-                    .map(|source| self.text_argument(source).map(|(text, _)| text))
-                    .collect();
-                Ok(Node::LabelJoin(Box::new(LabelJoin {
-                    over,
-                    target: self.text_argument(target)?.0,
-                    separator: self.text_argument(separator)?.0,
-                    sources: sources?,
-                })))
-            }
-            _ => self.not_simulated(format!("{name}()"), place.unwrap_or(0)),
+            "scalar" => self.boxed(&call, 0, Kind::Vector).map(Node::Scalar),
+            "vector" => self.boxed(&call, 0, Kind::Scalar).map(Node::Vector),
+            "timestamp" => self.boxed(&call, 0, Kind::Vector).map(Node::Timestamp),
+            "absent" => self.boxed(&call, 0, Kind::Vector).map(Node::Absent),
+            "absent_over_time" => self.range_argument(&call, 0).map(Node::AbsentOverTime),
+            "sort" => self.boxed(&call, 0, Kind::Vector).map(|over| Node::Sort(over, false)),
+            "sort_desc" => self.boxed(&call, 0, Kind::Vector).map(|over| Node::Sort(over, true)),
+            "histogram_quantile" => self.histogram_quantile(&call),
+            "label_replace" => self.label_replace(&call),
+            "label_join" => self.label_join(&call),
+            name => self.not_simulated(format!("{name}()"), place.unwrap_or(0)),
         }
     }
+
+    fn argument<'e>(&self, call: &Arguments<'e>, number: usize) -> Result<&'e Expr, Error> {
+        let missing = || self.wrong(call.place, format!("{} needs more arguments", call.name));
+        call.all.get(number).map(|argument| &**argument).ok_or_else(missing)
+    }
+
+    fn boxed(&mut self, call: &Arguments<'_>, number: usize, kind: Kind) -> Result<Box<Node>, Error> {
+        let argument = self.argument(call, number)?;
+        self.of_kind(argument, kind, call.place).map(Box::new)
+    }
+
+    fn range_argument(&mut self, call: &Arguments<'_>, number: usize) -> Result<Box<Range>, Error> {
+        let argument = self.argument(call, number)?;
+        self.range(argument).map(Box::new)
+    }
+
+    fn texts(&self, call: &Arguments<'_>, from: usize) -> Result<Vec<(String, usize)>, Error> {
+        let arguments = call.all.get(from..).unwrap_or(&[]);
+        arguments.iter().map(|argument| self.text_argument(argument)).collect()
+    }
+
+    fn over_time(&mut self, function: OverTime, call: &Arguments<'_>) -> Result<Node, Error> {
+        // In the order in which they are written: places are found by it.
+        match function {
+            OverTime::Quantile => {
+                let parameter = self.boxed(call, 0, Kind::Scalar)?;
+                Ok(Node::OverTime(function, self.range_argument(call, 1)?, Some(parameter)))
+            }
+            OverTime::PredictLinear => {
+                let range = self.range_argument(call, 0)?;
+                Ok(Node::OverTime(
+                    function,
+                    range,
+                    Some(self.boxed(call, 1, Kind::Scalar)?),
+                ))
+            }
+            _ => Ok(Node::OverTime(function, self.range_argument(call, 0)?, None)),
+        }
+    }
+
+    fn each(&mut self, function: Each, call: &Arguments<'_>) -> Result<Node, Error> {
+        if call.all.is_empty() {
+            // The functions of dates are about the present unless told otherwise.
+            let present = Node::Vector(Box::new(Node::Time));
+            return Ok(Node::Each(function, Box::new(present), Vec::new()));
+        }
+        let over = self.boxed(call, 0, Kind::Vector)?;
+        let mut numbers = Vec::new();
+        for number in 1..call.all.len() {
+            numbers.push(*self.boxed(call, number, Kind::Scalar)?);
+        }
+        Ok(Node::Each(function, over, numbers))
+    }
+
+    fn histogram_quantile(&mut self, call: &Arguments<'_>) -> Result<Node, Error> {
+        let q = self.boxed(call, 0, Kind::Scalar)?;
+        Ok(Node::HistogramQuantile(q, self.boxed(call, 1, Kind::Vector)?))
+    }
+
+    fn label_replace(&mut self, call: &Arguments<'_>) -> Result<Node, Error> {
+        let over = *self.boxed(call, 0, Kind::Vector)?;
+        let [(target, _), (template, _), (source, _), (pattern, place)] = &self.texts(call, 1)?[..] else {
+            return Err(self.wrong(call.place, "label_replace needs five arguments"));
+        };
+        Ok(Node::LabelReplace(Box::new(LabelReplace {
+            over,
+            target: target.clone(),
+            template: template.clone(),
+            source: source.clone(),
+            pattern: Pattern::new(pattern).map_err(|why| self.wrong(Some(*place), why))?,
+        })))
+    }
+
+    fn label_join(&mut self, call: &Arguments<'_>) -> Result<Node, Error> {
+        let over = *self.boxed(call, 0, Kind::Vector)?;
+        let mut texts = self.texts(call, 1)?.into_iter().map(|(text, _)| text);
+        let (Some(target), Some(separator)) = (texts.next(), texts.next()) else {
+            return Err(self.wrong(call.place, "label_join needs three arguments at least"));
+        };
+        Ok(Node::LabelJoin(Box::new(LabelJoin {
+            over,
+            target,
+            separator,
+            sources: texts.collect(),
+        })))
+    }
+}
+
+/// A call with what is needed to complain about it.
+struct Arguments<'e> {
+    name: &'static str,
+    place: Option<usize>,
+    all: &'e [Box<Expr>],
 }
 
 fn over_time(name: &str) -> Option<OverTime> {

@@ -47,7 +47,7 @@ impl Node {
             Self::Text(_) => Kind::Text,
             Self::Range(_) => Kind::Matrix,
             Self::Negation(of) => of.kind(),
-            Self::Binary(b) if b.left.kind() == Kind::Scalar && b.right.kind() == Kind::Scalar => Kind::Scalar,
+            Self::Binary(binary) => binary.kind,
             _ => Kind::Vector,
         }
     }
@@ -145,6 +145,7 @@ impl Operator {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Binary {
+    pub(crate) kind: Kind,
     pub(crate) operator: Operator,
     pub(crate) left: Node,
     pub(crate) right: Node,

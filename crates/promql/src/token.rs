@@ -12,7 +12,7 @@ const MAX_LENGTH: usize = 16 * 1024;
 /// Parentheses, braces and brackets within each other.
 const MAX_NESTING: usize = 64;
 /// Operators and opening parentheses, together: the tree cannot be deeper.
-pub(crate) const MAX_DEPTH: usize = 256;
+pub(crate) const MAX_DEPTH: usize = 128;
 /// A thousand years.
 const MAX_DURATION_MS: u64 = 1000 * 365 * 24 * 3600 * 1000;
 
@@ -526,7 +526,7 @@ mod tests {
     fn what_is_too_long_or_too_deep_is_refused_before_it_is_parsed() {
         assert!(refused(&"a".repeat(MAX_LENGTH + 1)).contains("16385 is more than 16384"));
         assert!(refused(&format!("{}1{}", "(".repeat(65), ")".repeat(65))).contains("nesting of 65"));
-        assert!(refused(&format!("1{}", "+1".repeat(257))).contains("parentheses of 257"));
+        assert!(refused(&format!("1{}", "+1".repeat(129))).contains("parentheses of 129"));
     }
 
     #[test]

@@ -14,60 +14,68 @@ const MOST: f64 = 9_223_372_036_854_774_784.0;
 
 impl Evaluator<'_> {
     pub(super) fn aggregation(&mut self, aggregation: &Aggregation, at: i64) -> Result<Vec<Element>> {
-        let Aggregation {
-            operator,
-            over,
-            without,
-            labels: names,
-        } = aggregation;
-        let dialect = self.options.dialect;
-        let parameter = match operator {
+        let parameter = match &aggregation.operator {
             Aggregator::Quantile(node) | Aggregator::Top(node) | Aggregator::Bottom(node) => self.scalar(node, at)?,
             _ => f64::NAN,
         };
-        let mut elements = self.vector(over, at)?;
+        let elements = self.vector(&aggregation.over, at)?;
         self.charge(elements.len())?;
-        if matches!(operator, Aggregator::Top(_) | Aggregator::Bottom(_)) && !(-MOST..=MOST).contains(&parameter) {
-            return Err(EvalError::NoInteger(float::plain(parameter)));
-        }
-        let mut by_value: &str = "";
-        if let Aggregator::CountValues(label) = operator {
-            relabel::check_name(label, "count_values", dialect)?;
-            by_value = label;
-            for element in &mut elements {
-                element.labels = element.labels.with(label, &float::plain(element.value));
-            }
-        }
-        let group_of = |labels: &Labels| {
-            if *without {
-                labels.filter(|name| name != METRIC_NAME && !names.iter().any(|n| n == name))
-            } else {
-                labels.filter(|name| name == by_value || names.iter().any(|n| n == name))
-            }
-        };
-        let mut groups: Vec<(Labels, Vec<Element>)> = Vec::new();
-        let mut places: ByLabels<usize> = ByLabels::default();
-        for element in elements {
-            let labels = group_of(&element.labels);
-            let place = *places.entry(labels).or_insert_with_key(|labels| {
-                groups.push((labels.clone(), Vec::new()));
-                groups.len() - 1
-            });
-            groups[place].1.push(element);
-        }
-        let mut out = Vec::with_capacity(groups.len());
-        for (labels, members) in groups {
-            match operator {
-                Aggregator::Top(_) => out.extend(best(members, parameter, |new, old| new > old)),
-                Aggregator::Bottom(_) => out.extend(best(members, parameter, |new, old| new < old)),
-                _ => out.push(Element {
-                    labels,
-                    value: value(operator, &members, parameter, dialect),
-                }),
-            }
-        }
-        Ok(out)
+        grouped(aggregation, elements, parameter, self.options.dialect)
     }
+}
+
+fn grouped(
+    aggregation: &Aggregation,
+    mut elements: Vec<Element>,
+    parameter: f64,
+    dialect: Dialect,
+) -> Result<Vec<Element>> {
+    let Aggregation {
+        operator,
+        without,
+        labels: names,
+        ..
+    } = aggregation;
+    if matches!(operator, Aggregator::Top(_) | Aggregator::Bottom(_)) && !(-MOST..=MOST).contains(&parameter) {
+        return Err(EvalError::NoInteger(float::plain(parameter)));
+    }
+    let mut by_value: &str = "";
+    if let Aggregator::CountValues(label) = operator {
+        relabel::check_name(label, "count_values", dialect)?;
+        by_value = label;
+        for element in &mut elements {
+            element.labels = element.labels.with(label, &float::plain(element.value));
+        }
+    }
+    let group_of = |labels: &Labels| {
+        if *without {
+            labels.filter(|name| name != METRIC_NAME && !names.iter().any(|n| n == name))
+        } else {
+            labels.filter(|name| name == by_value || names.iter().any(|n| n == name))
+        }
+    };
+    let mut groups: Vec<(Labels, Vec<Element>)> = Vec::new();
+    let mut places: ByLabels<usize> = ByLabels::default();
+    for element in elements {
+        let labels = group_of(&element.labels);
+        let place = *places.entry(labels).or_insert_with_key(|labels| {
+            groups.push((labels.clone(), Vec::new()));
+            groups.len() - 1
+        });
+        groups[place].1.push(element);
+    }
+    let mut out = Vec::with_capacity(groups.len());
+    for (labels, members) in groups {
+        match operator {
+            Aggregator::Top(_) => out.extend(best(members, parameter, |new, old| new > old)),
+            Aggregator::Bottom(_) => out.extend(best(members, parameter, |new, old| new < old)),
+            _ => out.push(Element {
+                labels,
+                value: value(operator, &members, parameter, dialect),
+            }),
+        }
+    }
+    Ok(out)
 }
 
 fn value(operator: &Aggregator, members: &[Element], parameter: f64, dialect: Dialect) -> f64 {

@@ -1,9 +1,9 @@
 //! Arithmetic, comparisons and sets of scalars and vectors.
 
-use super::{Element, Evaluator, Result};
+use super::{Element, Evaluator, Result, unique};
 use crate::error::EvalError;
 use crate::labels::{ByLabels, Labels, METRIC_NAME};
-use crate::plan::{Binary, Group, Kind, Matching, Operator};
+use crate::plan::{Binary, Group, Kind, Matching, Node, Operator};
 use crate::query::Dialect;
 
 /// Of comparisons: 1 or 0.
@@ -45,32 +45,42 @@ fn nameless(binary: &Binary, dialect: Dialect) -> bool {
 
 impl Evaluator<'_> {
     pub(super) fn binary(&mut self, binary: &Binary, at: i64) -> Result<Vec<Element>> {
-        let dialect = self.options.dialect;
-        match (binary.left.kind(), binary.right.kind()) {
-            (Kind::Scalar, _) => {
-                let left = self.scalar(&binary.left, at)?;
-                let right = self.vector(&binary.right, at)?;
-                Ok(with_scalar(binary, right, dialect, |value| (left, value)))
-            }
-            (_, Kind::Scalar) => {
-                let left = self.vector(&binary.left, at)?;
-                let right = self.scalar(&binary.right, at)?;
-                Ok(with_scalar(binary, left, dialect, |value| (value, right)))
-            }
-            _ => {
-                let left = self.vector(&binary.left, at)?;
-                let right = self.vector(&binary.right, at)?;
-                match binary.operator {
-                    Operator::And => Ok(kept(&binary.matching, left, &right, true)),
-                    Operator::Unless => Ok(kept(&binary.matching, left, &right, false)),
-                    Operator::Or => {
-                        let more = kept(&binary.matching, right, &left, false);
-                        Ok(left.into_iter().chain(more).collect())
-                    }
-                    _ => vectors(binary, left, right, dialect),
-                }
-            }
+        let (left, right) = (self.side(&binary.left, at)?, self.side(&binary.right, at)?);
+        let elements = combined(binary, left, right, self.options.dialect)?;
+        self.charge(elements.len())?;
+        unique(elements)
+    }
+
+    fn side(&mut self, node: &Node, at: i64) -> Result<Side> {
+        if node.kind() == Kind::Scalar {
+            return self.scalar(node, at).map(Side::Scalar);
         }
+        self.vector(node, at).map(Side::Vector)
+    }
+}
+
+enum Side {
+    Scalar(f64),
+    Vector(Vec<Element>),
+}
+
+fn combined(binary: &Binary, left: Side, right: Side, dialect: Dialect) -> Result<Vec<Element>> {
+    match (left, right) {
+        (Side::Scalar(left), Side::Scalar(right)) => Ok(vec![Element {
+            labels: Labels::empty(),
+            value: scalars(binary.operator, left, right),
+        }]),
+        (Side::Scalar(left), Side::Vector(right)) => Ok(with_scalar(binary, right, dialect, |value| (left, value))),
+        (Side::Vector(left), Side::Scalar(right)) => Ok(with_scalar(binary, left, dialect, |value| (value, right))),
+        (Side::Vector(left), Side::Vector(right)) => match binary.operator {
+            Operator::And => Ok(kept(&binary.matching, left, &right, true)),
+            Operator::Unless => Ok(kept(&binary.matching, left, &right, false)),
+            Operator::Or => {
+                let more = kept(&binary.matching, right, &left, false);
+                Ok(left.into_iter().chain(more).collect())
+            }
+            _ => vectors(binary, left, right, dialect),
+        },
     }
 }
 

@@ -7,6 +7,7 @@ mod aggregation;
 mod binary;
 mod dates;
 mod each;
+mod functions;
 mod histogram;
 mod over_time;
 mod relabel;
@@ -14,8 +15,8 @@ mod relabel;
 use std::rc::Rc;
 
 use crate::error::EvalError;
-use crate::labels::{ByLabels, Labels, METRIC_NAME};
-use crate::plan::{At, Kind, Moment, Node, OverTime, Range, Selector, Source, Test};
+use crate::labels::{ByLabels, Labels};
+use crate::plan::{At, Kind, Moment, Node, OverTime, Range, Selector, Source};
 use crate::query::{Dialect, Options, Value};
 use crate::store::{Point, Store, is_stale};
 
@@ -118,96 +119,26 @@ impl Evaluator<'_> {
         }
     }
 
+    /// Only calls: whatever is kept here is kept on the stack once for each level of the query.
     fn vector(&mut self, node: &Node, at: i64) -> Result<Vec<Element>> {
         match node {
             Node::Selector(selector, moment) => {
                 let reference = self.reference(*moment, at);
                 self.instant_vector(selector, reference, |_, value| value)
             }
-            Node::Negation(of) => {
-                let mut elements = self.vector(of, at)?;
-                for element in &mut elements {
-                    element.value = -element.value;
-                    element.labels = element.labels.without_name();
-                }
-                unique(elements)
-            }
-            Node::Binary(binary) => {
-                let elements = self.binary(binary, at)?;
-                self.charge(elements.len())?;
-                unique(elements)
-            }
+            Node::Negation(of) => self.negation(of, at),
+            Node::Binary(binary) => self.binary(binary, at),
             Node::Aggregation(aggregation) => self.aggregation(aggregation, at),
-            Node::Vector(of) => Ok(vec![Element {
-                labels: Labels::empty(),
-                value: self.scalar(of, at)?,
-            }]),
-            Node::Absent(of) => {
-                if !self.vector(of, at)?.is_empty() {
-                    return Ok(Vec::new());
-                }
-                Ok(self.absent(match &**of {
-                    Node::Selector(selector, _) => Some(selector),
-                    _ => None,
-                }))
-            }
-            Node::AbsentOverTime(range) => {
-                let mut any = false;
-                self.slices(range, at, |_, _| {
-                    any = true;
-                    Ok(())
-                })?;
-                if any {
-                    return Ok(Vec::new());
-                }
-                Ok(self.absent(match &range.source {
-                    Source::Selector(selector) => Some(selector),
-                    Source::Subquery(..) => None,
-                }))
-            }
-            Node::Each(function, of, numbers) => {
-                let elements = self.vector(of, at)?;
-                let mut arguments = Vec::with_capacity(numbers.len());
-                for number in numbers {
-                    arguments.push(self.scalar(number, at)?);
-                }
-                unique(each::apply(*function, elements, &arguments))
-            }
-            Node::Timestamp(of) => {
-                let elements = match &**of {
-                    Node::Selector(selector, moment) => {
-                        let reference = self.reference(*moment, at);
-                        self.instant_vector(selector, reference, |time, _| time as f64 / 1000.0)?
-                    }
-                    _ => {
-                        let mut elements = self.vector(of, at)?;
-                        for element in &mut elements {
-                            element.value = at as f64 / 1000.0;
-                        }
-                        elements
-                    }
-                };
-                unique(nameless(elements))
-            }
+            Node::Vector(of) => self.scalar_as_vector(of, at),
+            Node::Absent(of) => self.absent(of, at),
+            Node::AbsentOverTime(range) => self.absent_over_time(range, at),
+            Node::Each(function, of, numbers) => self.each(*function, of, numbers, at),
+            Node::Timestamp(of) => self.timestamp(of, at),
             Node::OverTime(function, range, parameter) => self.over_time(*function, range, parameter.as_deref(), at),
-            Node::HistogramQuantile(q, buckets) => {
-                let q = self.scalar(q, at)?;
-                let elements = self.vector(buckets, at)?;
-                unique(histogram::quantiles(q, &elements, self.options.dialect))
-            }
-            Node::LabelReplace(replace) => {
-                let elements = self.vector(&replace.over, at)?;
-                unique(relabel::replace(replace, elements, self.options.dialect)?)
-            }
-            Node::LabelJoin(join) => {
-                let elements = self.vector(&join.over, at)?;
-                unique(relabel::join(join, elements, self.options.dialect)?)
-            }
-            Node::Sort(of, descending) => {
-                let mut elements = self.vector(of, at)?;
-                elements.sort_by(|a, b| aggregation::nan_last(a.value, b.value, *descending));
-                Ok(elements)
-            }
+            Node::HistogramQuantile(q, buckets) => self.histogram_quantile(q, buckets, at),
+            Node::LabelReplace(replace) => self.label_replace(replace, at),
+            Node::LabelJoin(join) => self.label_join(join, at),
+            Node::Sort(of, descending) => self.sort(of, *descending, at),
             Node::Number(_) | Node::Text(_) | Node::Range(_) | Node::Time | Node::Scalar(_) => Ok(Vec::new()),
         }
     }
@@ -270,28 +201,6 @@ impl Evaluator<'_> {
             })
         };
         Ok(found.iter().filter_map(element).collect())
-    }
-
-    /// What stands for nothing: 1, with the labels that the selector wants to be equal to something. A label that it asks
-    /// about more than once has no value to give; Prometheus 2 counts only from the first equality on.
-    fn absent(&self, selector: Option<&Selector>) -> Vec<Element> {
-        let mut wanted: Vec<(&str, &str)> = Vec::new();
-        let tests = selector.map_or(&[][..], |s| &s.tests);
-        for (name, test) in tests.iter().filter(|(name, _)| name != METRIC_NAME) {
-            let value = match test {
-                Test::Equal(value) => value,
-                _ => "",
-            };
-            match wanted.iter_mut().find(|(known, _)| known == name) {
-                Some(known) => known.1 = "",
-                None if value.is_empty() && self.options.dialect == Dialect::V2 => {}
-                None => wanted.push((name, value)),
-            }
-        }
-        vec![Element {
-            labels: wanted.into_iter().collect(),
-            value: 1.0,
-        }]
     }
 
     /// Every series of a range that has samples in it.
@@ -398,13 +307,6 @@ impl Evaluator<'_> {
         })?;
         unique(elements)
     }
-}
-
-fn nameless(mut elements: Vec<Element>) -> Vec<Element> {
-    for element in &mut elements {
-        element.labels = element.labels.without_name();
-    }
-    elements
 }
 
 /// The elements, if no two have the same labels.
