@@ -267,6 +267,13 @@ fn promotion(s: &Situation<'_>, after: &RolloutStatus, pause: &PauseDecision, dr
     if pause.is_aborted(s.before) || !(new.lasting() >= r || s.meets_threshold(r)) {
         return None;
     }
+    // An abort that this pass takes back may have had its pods scaled away a moment ago.
+    if draft
+        .size_of(&new.name)
+        .is_some_and(|size| size < i64::from(new.lasting().min(r)))
+    {
+        return None;
+    }
     if s.before.promote_full {
         return Some("Full promotion requested".to_owned());
     }

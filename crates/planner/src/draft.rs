@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use serin_api::status::RolloutStatus;
+use serin_api::{HASH_LABEL, status::RolloutStatus};
 use serin_model::{Event, Plan, PlannedWrite, RouteRef, World, Write, merge_patch};
 
 /// Collects what a pass decides.
@@ -80,6 +80,24 @@ impl Draft {
             Write::SetRouteWeights {
                 route: known, weights, ..
             } if known == route => Some(weights.canary),
+            _ => None,
+        })
+    }
+
+    /// The revision that this plan gives a Service.
+    pub(crate) fn hash_of(&self, service: &str) -> Option<&str> {
+        self.writes.iter().find_map(|planned| match &planned.write {
+            Write::PatchService { name, patch, .. } if name == service => {
+                patch["spec"]["selector"][HASH_LABEL].as_str()
+            }
+            _ => None,
+        })
+    }
+
+    /// How many pods this plan asks of a ReplicaSet.
+    pub(crate) fn size_of(&self, replica_set: &str) -> Option<i64> {
+        self.writes.iter().rev().find_map(|planned| match &planned.write {
+            Write::PatchReplicaSet { name, patch, .. } if name == replica_set => patch["spec"]["replicas"].as_i64(),
             _ => None,
         })
     }

@@ -184,20 +184,22 @@ fn scale_others(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Draft) -> 
         // Pods that are not ready serve nobody: they go whatever the budget says. Those that are ready and not yet available
         // stay with the available ones, for the ReplicaSet's controller does not tell one from the other when it picks.
         let healthy = rs.replicas.min(rs.available.max(rs.ready).max(0));
-        let wanted = if s.has_router() && is_referenced(s, rs) {
-            continue;
-        } else if are_served {
+        let least = if are_served {
             healthy - healthy.min(may_go.max(0))
-        } else if may_go <= 0 {
-            healthy
-        } else if s.is_fully_promoted() || Situation::deadline_of(rs).is_some() {
-            if s.canary.is_dynamic_stable_scale() {
-                0
-            } else {
-                delayed_size(s, rs, &mut delayed, draft)
-            }
         } else {
             0
+        };
+        let wanted = if s.has_router() && is_referenced(s, rs) {
+            continue;
+        } else if !s.has_router() {
+            least
+        } else if may_go <= 0 {
+            healthy
+        } else if (s.is_fully_promoted() || Situation::deadline_of(rs).is_some()) && !s.canary.is_dynamic_stable_scale()
+        {
+            delayed_size(s, rs, &mut delayed, draft).max(least)
+        } else {
+            least
         };
         if scale_other(s, rs, wanted, pause, draft) {
             may_go -= healthy - wanted.min(healthy);

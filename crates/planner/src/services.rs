@@ -13,7 +13,7 @@ use crate::{draft::Draft, pause::PauseDecision, replicas::share_of, situation::S
 pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Draft) {
     let weights = (traffic::given(s), s.canary.max_weight() - traffic::least_given(s));
     let (canary, stable) = (s.canary.canary_service.as_deref(), s.canary.stable_service.as_deref());
-    if !loses_pods(s, (stable, weights.1), (canary, weights.0), s.stable) {
+    if !loses_pods(s, (stable, weights.1), (canary, weights.0), s.stable, draft) {
         point(s, stable, s.stable, draft);
     }
     let aborted = pause.is_aborted(s.before) && !s.is_fully_promoted();
@@ -31,7 +31,7 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Dr
     if s.is_fully_promoted() && s.canary.is_dynamic_stable_scale() && canary_holds_weight(s) {
         return;
     }
-    if !is_behind_weight(s) && !loses_pods(s, (canary, weights.0), (stable, weights.1), s.new) {
+    if !is_behind_weight(s) && !loses_pods(s, (canary, weights.0), (stable, weights.1), s.new, draft) {
         point(s, canary, s.new, draft);
     }
 }
@@ -43,6 +43,7 @@ fn loses_pods(
     (name, weight): (Option<&str>, i32),
     (other, other_weight): (Option<&str>, i32),
     rs: Option<&ReplicaSetView>,
+    draft: &Draft,
 ) -> bool {
     let (Some(service), Some(rs)) = (s.service(name), rs) else {
         return false;
@@ -50,8 +51,10 @@ fn loses_pods(
     if !s.has_router() || service.hash() == rs.hash() {
         return false;
     }
-    // It may have the other Service's part already.
-    let has_other = s.service(other).is_some_and(|other| other.hash() == rs.hash());
+    // It may have the other Service's part already, or get it by this plan.
+    let has_other = s
+        .service(other)
+        .is_some_and(|other| draft.hash_of(&other.name).unwrap_or(other.hash()) == rs.hash());
     let weight = weight + if has_other { other_weight } else { 0 };
     let r = s.spec.desired_replicas();
     let least = share_of(r, weight, s.canary.max_weight()) - s.canary.max_unavailable_count(r);

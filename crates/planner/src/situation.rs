@@ -234,9 +234,13 @@ impl<'a> Situation<'a> {
     }
 
     /// The newest revision is to have everything (compat 2.5). Upstream asks the status alone, and scales an aborted canary to
-    /// nothing in the pass that promotes it because somebody deleted the stable ReplicaSet.
+    /// nothing in the pass that promotes it because somebody deleted the stable ReplicaSet; or because it lies within the
+    /// rollback window, which takes the abort back.
     fn is_whole(&self) -> bool {
-        self.before.promote_full || self.stable.is_none() || self.is_fully_promoted()
+        self.before.promote_full
+            || self.stable.is_none()
+            || self.is_fully_promoted()
+            || (self.has_router() && self.is_rollback_within_window())
     }
 
     /// Desired (canary, stable) counts of this pass (compat 2.5).

@@ -13,7 +13,8 @@ use serin_api::{DESIRED_REPLICAS_ANNOTATION, HASH_LABEL, SCALE_DOWN_DEADLINE_ANN
 use serin_model::{Plan, ServiceView, World, Write};
 use serin_planner::plan;
 use support::{
-    OLD, add_replica_set, canary, know_template, new_hash, new_status, now, replica_set, run, sizes, status, weight,
+    OLD, add_replica_set, canary, know_template, new_hash, new_status, now, pods, replica_set, routed, run, sizes,
+    status, weight,
 };
 
 /// The canary at its first step, with these steps.
@@ -333,4 +334,47 @@ fn what_upstream_wrote_and_a_pass_does_not_count_stays_in_the_status() {
     for field in ["restartedAt", "alb", "albs", "duration"] {
         assert!(pass.get(field).is_none(), "{field}: {pass}");
     }
+}
+
+#[test]
+fn an_aborted_version_within_the_rollback_window_is_not_promoted_by_the_plan_that_takes_its_pods_away() {
+    let mut world = routed(1, 0, &json!({ "steps": [{ "pause": {} }] }));
+    world.rollout.spec.rollback_window = Some(serde_json::from_value(json!({ "revisions": 2 })).unwrap());
+    let new = new_hash(&world);
+    replica_set(&mut world, &new).created = now() - TimeDelta::minutes(30);
+    pods(&mut world, &new, 1, 1);
+    status(
+        &mut world,
+        &json!({ "abort": true, "abortedAt": "2026-01-01T00:09:00Z" }),
+    );
+    let first = plan(&world, now());
+    let (size, stable) = (
+        sizes(&first).get(&format!("demo-{new}")).copied(),
+        new_status(&first)["stableRS"].clone(),
+    );
+    assert!(size != Some(0) || stable.is_null(), "{size:?} pods, stable {stable}");
+}
+
+#[test]
+fn a_service_waits_when_its_plan_gives_the_same_few_pods_the_other_service_as_well() {
+    let canary = json!({ "maxUnavailable": "50%", "maxSurge": 0, "steps": [{ "setWeight": 50 }, { "pause": {} }] });
+    let mut world = routed(3, 50, &canary);
+    let new = new_hash(&world);
+    status(&mut world, &json!({ "stableRS": new, "currentStepIndex": 2 }));
+    pods(&mut world, &new, 3, 1);
+    pods(&mut world, OLD, 3, 3);
+    let selector = &mut world.services.get_mut("demo-stable").unwrap().selector;
+    selector.remove(HASH_LABEL);
+    let selector = &mut world.services.get_mut("demo-canary").unwrap().selector;
+    selector.insert(HASH_LABEL.to_owned(), OLD.to_owned());
+    let written = |world: &World| {
+        let plan = plan(world, now());
+        plan.writes
+            .iter()
+            .filter(|w| matches!(w.write, Write::PatchService { .. }))
+            .count()
+    };
+    assert!(written(&world) <= 1, "one pod is not enough for both");
+    pods(&mut world, &new, 3, 3);
+    assert_eq!(written(&world), 2);
 }
