@@ -30,16 +30,9 @@ impl Labels {
 
     /// Sorted, without empty values, names unique.
     fn from_sorted(pairs: Vec<Pair>) -> Self {
-        let mut hasher = Fnv::default();
-        for (name, value) in &pairs {
-            hasher.write(name.as_bytes());
-            hasher.write_u8(0xff);
-            hasher.write(value.as_bytes());
-            hasher.write_u8(0xff);
-        }
         Self {
+            hash: hash(pairs.iter()),
             pairs: pairs.into(),
-            hash: hasher.finish(),
         }
     }
 
@@ -82,6 +75,16 @@ impl Labels {
         Self::from_sorted(kept)
     }
 
+    /// What [`Labels::filter`] would give, told apart without making it.
+    pub(crate) fn hash_of(&self, mut keep: impl FnMut(&str) -> bool) -> u64 {
+        hash(self.pairs.iter().filter(|(name, _)| keep(name)))
+    }
+
+    /// Whether [`Labels::filter`] would give `other`.
+    pub(crate) fn filters_to(&self, other: &Self, mut keep: impl FnMut(&str) -> bool) -> bool {
+        self.pairs.iter().filter(|(name, _)| keep(name)).eq(other.pairs.iter())
+    }
+
     /// All but the metric's name.
     pub(crate) fn without_name(&self) -> Self {
         self.filter(|name| name != METRIC_NAME)
@@ -101,6 +104,17 @@ impl Labels {
         }
         Self::from_sorted(pairs)
     }
+}
+
+fn hash<'a>(pairs: impl Iterator<Item = &'a Pair>) -> u64 {
+    let mut hasher = Fnv::default();
+    for (name, value) in pairs {
+        hasher.write(name.as_bytes());
+        hasher.write_u8(0xff);
+        hasher.write(value.as_bytes());
+        hasher.write_u8(0xff);
+    }
+    hasher.finish()
 }
 
 impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for Labels {
@@ -194,6 +208,9 @@ impl Hasher for Fnv {
         self.0
     }
 }
+
+/// For looking up by hashes of labels; several sets may have the same. Never walked.
+pub(crate) type ByHash<V> = HashMap<u64, Vec<V>, BuildHasherDefault<Fnv>>;
 
 /// For looking up by labels. Never walked: its order means nothing.
 pub(crate) type ByLabels<V> = HashMap<Labels, V, BuildHasherDefault<Fnv>>;

@@ -34,6 +34,8 @@ pub(crate) type Point = (i64, f64);
 #[derive(Clone, Debug)]
 struct Series {
     labels: Labels,
+    /// Without the metric's name: what almost every function gives, made once.
+    nameless: Labels,
     points: Vec<Point>,
 }
 
@@ -61,6 +63,7 @@ impl Store {
         let id = u32::try_from(self.series.len()).expect("four thousand million series do not fit into memory");
         self.series.push(Series {
             labels: labels.clone(),
+            nameless: labels.without_name(),
             points: Vec::new(),
         });
         self.ids.insert(labels.clone(), id);
@@ -145,6 +148,10 @@ impl Store {
 
     pub(crate) fn labels_at(&self, id: u32) -> &Labels {
         &self.series[id as usize].labels
+    }
+
+    pub(crate) fn nameless_at(&self, id: u32) -> &Labels {
+        &self.series[id as usize].nameless
     }
 
     /// The samples of a series from `from` (itself included only if `closed`) to `to` (included).

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::{Element, Evaluator, Result, over_time, relabel};
 use crate::error::EvalError;
 use crate::float::{self, Sum};
-use crate::labels::{ByLabels, Labels, METRIC_NAME};
+use crate::labels::{ByHash, Labels, METRIC_NAME};
 use crate::plan::{Aggregation, Aggregator};
 use crate::query::Dialect;
 
@@ -47,19 +47,25 @@ fn grouped(
             element.labels = element.labels.with(label, &float::plain(element.value));
         }
     }
-    let group_of = |labels: &Labels| {
+    let keeps = |name: &str| {
+        let named = names.iter().any(|n| n == name);
         if *without {
-            labels.filter(|name| name != METRIC_NAME && !names.iter().any(|n| n == name))
+            name != METRIC_NAME && !named
         } else {
-            labels.filter(|name| name == by_value || names.iter().any(|n| n == name))
+            named || name == by_value
         }
     };
     let mut groups: Vec<(Labels, Vec<Element>)> = Vec::new();
-    let mut places: ByLabels<usize> = ByLabels::default();
+    let mut places: ByHash<usize> = ByHash::default();
     for element in elements {
-        let labels = group_of(&element.labels);
-        let place = *places.entry(labels).or_insert_with_key(|labels| {
-            groups.push((labels.clone(), Vec::new()));
+        let candidates = places.entry(element.labels.hash_of(keeps)).or_default();
+        let known = candidates
+            .iter()
+            .copied()
+            .find(|place| element.labels.filters_to(&groups[*place].0, keeps));
+        let place = known.unwrap_or_else(|| {
+            groups.push((element.labels.filter(keeps), Vec::new()));
+            candidates.push(groups.len() - 1);
             groups.len() - 1
         });
         groups[place].1.push(element);

@@ -152,7 +152,7 @@ fn vectors(binary: &Binary, left: Vec<Element>, right: Vec<Element>, dialect: Di
             });
         }
     }
-    let mut matched: ByLabels<()> = ByLabels::default();
+    let mut matched: ByLabels<ByLabels<()>> = ByLabels::default();
     let mut out = Vec::new();
     for element in many {
         let signature = matching.signature(&element.labels);
@@ -164,23 +164,26 @@ fn vectors(binary: &Binary, left: Vec<Element>, right: Vec<Element>, dialect: Di
         } else {
             (element.value, partner.value)
         };
-        let value = if !binary.operator.compares() || binary.returns_bool {
-            scalars(binary.operator, l, r)
-        } else if holds(binary.operator, l, r) {
-            l
-        } else {
+        let filters = binary.operator.compares() && !binary.returns_bool;
+        let keep = !filters || holds(binary.operator, l, r);
+        // Prometheus 2 looks for pairs that occur twice only among those that the comparison keeps.
+        if !keep && dialect == Dialect::V2 {
             continue;
-        };
-        let labels = result_labels(binary, &element.labels, &partner.labels, dialect);
-        // One to one the pair may occur once, otherwise the labels that come out of it.
-        let (key, error) = match matching.group {
-            Group::None => (signature, EvalError::ManyToOne),
-            _ => (labels.clone(), EvalError::GroupingNotUnique),
-        };
-        if matched.insert(key, ()).is_some() {
-            return Err(error);
         }
-        out.push(Element { labels, value });
+        let labels = result_labels(binary, &element.labels, &partner.labels, dialect);
+        // One to one, an element has one partner; in groups, those of one partner must remain distinct.
+        let before = matched.entry(signature).or_default();
+        match matching.group {
+            Group::None if !before.is_empty() => return Err(EvalError::ManyToOne),
+            Group::Left(_) | Group::Right(_) if before.contains_key(&labels) => {
+                return Err(EvalError::GroupingNotUnique);
+            }
+            _ => before.insert(labels.clone(), ()),
+        };
+        if keep {
+            let value = if filters { l } else { scalars(binary.operator, l, r) };
+            out.push(Element { labels, value });
+        }
     }
     Ok(out)
 }

@@ -37,6 +37,7 @@ struct Window {
 /// A series within a window.
 struct Slice {
     labels: Labels,
+    nameless: Labels,
     points: Vec<Point>,
 }
 
@@ -218,6 +219,7 @@ impl Evaluator<'_> {
                 let store = self.store;
                 let mut slice = Slice {
                     labels: Labels::empty(),
+                    nameless: Labels::empty(),
                     points: Vec::new(),
                 };
                 for id in found.iter() {
@@ -229,6 +231,7 @@ impl Evaluator<'_> {
                         .extend(points.iter().filter(|(_, value)| !is_stale(*value)));
                     if !slice.points.is_empty() {
                         slice.labels = store.labels_at(*id).clone();
+                        slice.nameless = store.nameless_at(*id).clone();
                         see(&slice, window)?;
                     }
                 }
@@ -264,6 +267,7 @@ impl Evaluator<'_> {
             for element in elements {
                 let place = *places.entry(element.labels.clone()).or_insert_with(|| {
                     slices.push(Slice {
+                        nameless: element.labels.without_name(),
                         labels: element.labels,
                         points: Vec::new(),
                     });
@@ -299,7 +303,7 @@ impl Evaluator<'_> {
             if let Some(value) = over_time::apply(function, &slice.points, &context) {
                 let labels = match function {
                     OverTime::Last => slice.labels.clone(),
-                    _ => slice.labels.without_name(),
+                    _ => slice.nameless.clone(),
                 };
                 elements.push(Element { labels, value });
             }
