@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use serin_model::{Plan, World};
 use serin_planner::plan;
 
-use support::{canary, new_hash, new_status, now, pods, routed, status};
+use support::{OLD, canary, new_hash, new_status, now, pods, routed, status, updating};
 
 /// The condition of that type as the plan writes it; null when it writes none.
 fn condition(plan: &Plan, kind: &str) -> Value {
@@ -70,4 +70,28 @@ fn progress_is_another_count_of_new_pods_fewer_old_ones_or_more_that_are_ready_a
         );
         assert_eq!(progressing["lastTransitionTime"], "2026-01-01T00:08:00Z", "{before}");
     }
+}
+
+#[test]
+fn a_rollout_is_called_healthy_when_all_of_it_is_of_the_stable_version_and_available() {
+    let healthy = |old: i32, new: (i32, i32), patch: &Value| {
+        let mut world = updating(2, &json!({ "steps": [{ "setWeight": 50 }, { "pause": {} }] }));
+        let hash = new_hash(&world);
+        pods(&mut world, OLD, old, old);
+        pods(&mut world, &hash, new.0, new.1);
+        status(&mut world, &json!({ "stableRS": hash, "currentStepIndex": 2 }));
+        status(&mut world, patch);
+        condition(&plan(&world, now()), "Healthy")["status"] == "True"
+    };
+    assert!(healthy(0, (2, 2), &json!({})));
+    assert!(!healthy(1, (2, 2), &json!({})), "a pod of the old version is left");
+    assert!(!healthy(0, (2, 1), &json!({})), "a pod is not available");
+    assert!(!healthy(0, (1, 1), &json!({})), "a pod is missing");
+    assert!(
+        !healthy(0, (2, 2), &json!({ "observedGeneration": "1" })),
+        "it has just changed"
+    );
+    let paused = json!([{ "reason": "CanaryPauseStep", "startTime": "2026-01-01T00:09:00Z" }]);
+    let aside = json!({ "stableRS": OLD, "currentStepIndex": 1, "controllerPause": true, "pauseConditions": paused });
+    assert!(!healthy(2, (2, 2), &aside), "it is not stable");
 }
