@@ -50,6 +50,7 @@ pub(crate) fn plan(s: &Situation<'_>) -> Plan {
     if s.new.is_none() {
         // Somebody deleted the ReplicaSet of a release that goes on: it was created again above, the rest follows.
         after.canary.clone_from(&s.before.canary);
+        pause.keep_marks();
         finish(s, after, &pause, None, &mut draft);
         return draft.finish();
     }
@@ -66,6 +67,10 @@ pub(crate) fn plan(s: &Situation<'_>) -> Plan {
             return draft.finish();
         }
     } else {
+        if s.spec.is_paused() {
+            // Nothing goes on while a person holds it: neither is forgotten that somebody went on before.
+            pause.keep_marks();
+        }
         revision::collect_history(s, &mut draft);
         // Verdicts first: an abort found in this pass already takes the weight and the Service back.
         let runs = analysis::reconcile(s, &mut pause, &mut draft);

@@ -32,7 +32,12 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Dr
             let canary = if s.is_scale_asked_for() {
                 canary
             } else {
-                canary.max(traffic::pods_in_use(s, draft).min(new.replicas))
+                let served = if leads_to_all(s) {
+                    new.replicas - surplus(s).max(0)
+                } else {
+                    0
+                };
+                canary.max(traffic::pods_in_use(s, draft).min(new.replicas)).max(served)
             };
             let canary = if waits_for_service(s, pause) {
                 canary.max(new.replicas)
@@ -164,16 +169,20 @@ fn scale(
     sized
 }
 
+/// How many pods may go before too few are available. Pods that are going make up for no others (write rule W5).
+fn surplus(s: &Situation<'_>) -> i32 {
+    let replicas = s.spec.desired_replicas();
+    let available: i32 = s.all().map(ReplicaSetView::lasting).sum();
+    available - (replicas - s.canary.max_unavailable_count(replicas))
+}
+
 /// Old revisions: unhealthy pods first, then as many as availability permits, the newest revision first (compat 2.5).
 fn scale_others(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Draft) -> bool {
-    let replicas = s.spec.desired_replicas();
     let running: Vec<&ReplicaSetView> = s.others.iter().filter(|rs| rs.replicas > 0).copied().collect();
     if running.is_empty() {
         return false;
     }
-    // Pods that are going make up for no others (write rule W5).
-    let available: i32 = s.all().map(ReplicaSetView::lasting).sum();
-    let mut may_go = available - (replicas - s.canary.max_unavailable_count(replicas));
+    let mut may_go = surplus(s);
     let mut by_revision = running;
     by_revision.sort_by_key(|rs| std::cmp::Reverse(rs.revision()));
     // A Service that names no revision leads to old pods as well: they are traffic, as without a router.

@@ -118,7 +118,9 @@ fn desired(s: &Situation<'_>, pause: &PauseDecision) -> (i32, String) {
         0
     } else if s.before.promote_full {
         let available = s.new.map_or(0, ReplicaSetView::lasting);
-        if dynamic {
+        if dynamic && r == 0 {
+            0
+        } else if dynamic {
             weight_for(available.min(r), r, max)
         } else {
             recorded.map_or(0, |w| w.canary.weight)
@@ -127,7 +129,9 @@ fn desired(s: &Situation<'_>, pause: &PauseDecision) -> (i32, String) {
         0
     } else if let Some((index, _)) = s.step {
         let (earlier, wanted) = (s.set_weight_at(index), s.set_weight_at(index + 1));
-        if s.at_desired_counts(false) {
+        // Less traffic needs no pod more: the weight goes first, then the pods that it needs no longer.
+        let lowers = wanted < earlier && s.new.is_some_and(|rs| rs.lasting() >= share_of(r, wanted, max));
+        if lowers || s.at_desired_counts(false) {
             wanted
         } else {
             // On the way down nothing is raised to the weight before, whoever took it off.

@@ -221,13 +221,13 @@ fn pods_whose_route_cannot_be_read_stay() {
 
 #[test]
 fn on_the_way_down_a_weight_is_not_raised_to_the_one_before() {
-    // The canary has lost its pods at the step after 60 %, and somebody wrote 30 into the route.
-    let mut world = at_first_step(&json!([{ "setWeight": 60 }, { "setWeight": 20 }]));
+    // The canary has lost most of its pods at the step after 60 %, and somebody wrote 50 into the route.
+    let mut world = at_first_step(&json!([{ "setWeight": 60 }, { "setWeight": 40 }]));
     status(&mut world, &json!({ "currentStepIndex": 1 }));
     let new = new_hash(&world);
     let set = replica_set(&mut world, &new);
-    (set.replicas, set.current, set.ready, set.available) = (3, 3, 2, 2);
-    give(&mut world, 30);
+    (set.replicas, set.current, set.ready, set.available) = (3, 3, 1, 1);
+    give(&mut world, 50);
     assert_eq!(weight(&plan(&world, now())), None);
     give(&mut world, 70);
     assert_eq!(weight(&plan(&world, now())), Some(60));
@@ -377,4 +377,22 @@ fn a_service_waits_when_its_plan_gives_the_same_few_pods_the_other_service_as_we
     assert!(written(&world) <= 1, "one pod is not enough for both");
     pods(&mut world, &new, 3, 3);
     assert_eq!(written(&world), 2);
+}
+
+#[test]
+fn a_resumption_outlasts_a_hold_by_spec_paused_and_a_replica_set_that_is_created_again() {
+    let resumed = || {
+        let mut world = at_first_step(&json!([{ "pause": {} }, { "setWeight": 20 }]));
+        status(&mut world, &json!({ "controllerPause": true, "pauseConditions": null }));
+        world
+    };
+    let kept = |world: &World| new_status(&plan(world, now())).get("controllerPause").cloned();
+    let mut held = resumed();
+    held.rollout.spec.paused = Some(true);
+    assert_eq!(kept(&held), None, "it is not taken off");
+    let mut gone = resumed();
+    let new = new_hash(&gone);
+    gone.replica_sets.retain(|rs| rs.hash() != new);
+    assert_eq!(kept(&gone), None, "it is not taken off");
+    assert_eq!(new_status(&plan(&resumed(), now()))["currentStepIndex"], 1);
 }

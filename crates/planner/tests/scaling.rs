@@ -268,3 +268,25 @@ fn pods_of_an_older_version_that_a_service_without_a_revision_leads_to_go_only_a
         assert_eq!(sizes.get("demo-middle"), Some(&expected), "{sizes:?}");
     }
 }
+
+#[test]
+fn pods_of_the_new_version_that_a_service_without_a_revision_leads_to_stay_while_stable_has_none() {
+    let canary = json!({ "maxUnavailable": "25%", "steps": [{ "pause": {} }, { "setWeight": 10 }] });
+    for (has_revision, stable, expected) in [(true, 0, 0), (false, 0, 6), (false, 8, 0)] {
+        let mut world = routed(8, 0, &canary);
+        pods(&mut world, OLD, 8, stable);
+        let new = new_hash(&world);
+        pods(&mut world, &new, 8, 8);
+        if !has_revision {
+            for service in world.services.values_mut() {
+                service.selector.remove(HASH_LABEL);
+            }
+        }
+        let sizes = sizes(&plan(&world, now()));
+        assert_eq!(
+            sizes.get(&format!("demo-{new}")),
+            Some(&expected),
+            "{stable} stable pods: {sizes:?}"
+        );
+    }
+}

@@ -246,3 +246,15 @@ fn the_pods_behind_a_router_are_the_rounded_up_share_of_the_weight_and_with_dyna
         }
     }
 }
+
+#[test]
+fn a_lower_step_takes_the_weight_off_first_and_then_the_pods() {
+    for dynamic in [false, true] {
+        let steps = json!([{ "setWeight": 30 }, { "setWeight": 5 }, { "pause": {} }]);
+        let mut world = routed(5, 30, &json!({ "dynamicStableScale": dynamic, "steps": steps }));
+        status(&mut world, &json!({ "currentStepIndex": 1 }));
+        let hash = new_hash(&world);
+        pods(&mut world, &hash, 2, 2);
+        assert_eq!(weight(&plan(&world, now())), Some(5), "dynamic: {dynamic}");
+    }
+}

@@ -96,6 +96,8 @@ pub(crate) fn desired_canary(rollout: Rollout<'_>) -> i64 {
 pub(crate) fn desired_canary_at(rollout: Rollout<'_>, index: Option<usize>) -> i64 {
     let (replicas, whole) = (rollout.replicas(), rollout.whole());
     match size(rollout, index) {
+        // Compat 2.5: with dynamicStableScale both go through the minimum.
+        Size::Count(count) if rollout.has_router() && rollout.is_dynamic() => min_pods(rollout, count),
         Size::Count(count) => count,
         Size::Weight(weight) if rollout.has_router() => min_pods(rollout, ceil(weight * replicas, whole)),
         Size::Weight(weight) => pair(replicas, weight, whole, rollout.surge()).0,
