@@ -97,6 +97,25 @@ fn a_run_that_is_terminated_ends_what_is_unfinished_as_inconclusive() {
 }
 
 #[test]
+fn a_count_that_a_person_lowers_meanwhile_waits_for_what_is_unfinished() {
+    let spec = |count: i32| run(json!({ "metrics": [metric("m", json!({ "interval": "10s", "count": count }))] }));
+    let mut sim = Sim::new(spec(3));
+    sim.step(0, &[]);
+    sim.answer(0, "m", scalar(1.0));
+    sim.step(10_000, &[]);
+    let later = Outcome::Unfinished {
+        metadata: named("second"),
+        resume_at: at(20_000),
+    };
+    sim.answer(10_000, "m", later);
+    sim.run.spec = spec(1).spec;
+    assert_eq!(sim.step(11_000, &[]).status.phase, Phase::Running);
+    sim.step(20_000, &[]);
+    let status = sim.answer(20_000, "m", scalar(1.0)).status;
+    assert_eq!((status.phase, status.metric_results[0].count), (Phase::Successful, 2));
+}
+
+#[test]
 fn each_measurement_has_its_own_beginning_and_an_old_answer_is_never_counted_again() {
     let metrics = json!([metric("m", json!({ "interval": "10s" }))]);
     let mut sim = Sim::new(run(json!({ "metrics": metrics })));
