@@ -169,6 +169,9 @@ pub struct Table<V> {
     rows: BTreeMap<Arc<Key>, Row<V>>,
     /// What we deleted and the watch has not confirmed yet.
     graves: BTreeMap<Key, Grave>,
+    /// What the last listing did not name, as it was known: a stale one may be older than the object itself, and then the watch
+    /// goes through versions that we have seen, or written.
+    lost: BTreeMap<Key, Stamp>,
     /// Listings begun.
     epoch: u64,
     listing: Option<BTreeSet<Key>>,
@@ -183,6 +186,7 @@ impl<V> Table<V> {
         Self {
             rows: BTreeMap::new(),
             graves: BTreeMap::new(),
+            lost: BTreeMap::new(),
             epoch: 0,
             listing: None,
             listed: false,
@@ -244,6 +248,12 @@ impl<V> Table<V> {
             }
             self.graves.remove(&key);
         }
+        if let Some(lost) = self.lost.get(&key) {
+            if lost.is_of(&version.uid) && Stamp::new(version.clone()).is_older_than(&lost.version()) {
+                return None;
+            }
+            self.lost.remove(&key);
+        }
         let value = Arc::new(value);
         let (shared, old) = match self.rows.get_key_value(&key) {
             Some((shared, row)) => {
@@ -276,6 +286,7 @@ impl<V> Table<V> {
         if self.graves.get(key).is_some_and(|grave| grave.uid == version.uid) {
             self.graves.remove(key);
         }
+        self.lost.remove(key);
         // Another object of that name may have been created and be known already.
         if self.rows.get(key).is_some_and(|row| !row.stamp.is_of(&version.uid)) {
             return None;
@@ -324,6 +335,10 @@ impl<V> Table<V> {
             .map(|(key, _)| Arc::clone(key))
             .collect();
         self.graves.retain(|_, grave| grave.epoch >= epoch);
+        let stamps = lost
+            .iter()
+            .filter_map(|key| Some((key.as_ref().clone(), self.rows.get(key.as_ref())?.stamp.clone())));
+        self.lost = stamps.collect();
         lost.iter().filter_map(|key| self.take(key)).collect()
     }
 
@@ -375,6 +390,23 @@ mod tests {
     /// Values are owners here.
     fn table() -> Table<&'static str> {
         Table::new(|_, owner| (!owner.is_empty()).then(|| (*owner).to_owned()))
+    }
+
+    #[test]
+    fn what_a_stale_listing_forgot_comes_back_no_older_than_it_was_known() {
+        let mut table = table();
+        table.observe(key("a"), version("1", "9"), "x");
+        table.begin_listing();
+        assert_eq!(table.end_listing().len(), 1);
+        assert!(table.observe(key("a"), version("1", "7"), "old").is_none());
+        assert!(table.get(&key("a")).is_none());
+        assert!(
+            table.observe(key("a"), version("1", "9"), "x").is_some(),
+            "the watch has caught up"
+        );
+        table.begin_listing();
+        table.end_listing();
+        assert!(table.observe(key("a"), version("2", "3"), "another").is_some());
     }
 
     #[test]

@@ -224,13 +224,16 @@ fn scale_other(s: &Situation<'_>, rs: &ReplicaSetView, wanted: i32, pause: &Paus
 
 /// The previous version after a promotion: kept until its deadline (compat 2.5, "scaleDownDelay helper").
 fn delayed_size(s: &Situation<'_>, rs: &ReplicaSetView, delayed: &mut i32, draft: &mut Draft) -> i32 {
+    if Situation::deadline_of(rs).is_some_and(|at| s.now >= at) {
+        // It goes now, and takes no other's place.
+        return 0;
+    }
     let limit = s.canary.scale_down_delay_limit();
     *delayed += 1;
     if *delayed > limit || mutant::is(Mutant::ScaleDownDelayIgnored) {
         return 0;
     }
     match Situation::deadline_of(rs) {
-        Some(at) if s.now >= at => 0,
         Some(at) => {
             draft.wake(at);
             rs.replicas
