@@ -24,7 +24,7 @@ pub(crate) fn parse(source: &str) -> Result<(Node, usize), Error> {
     let tree = parser::parse(tokens.skeleton()).map_err(|message| explain(&tokens, message))?;
     let mut calls: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (name, offset) in tokens.calls() {
-        calls.entry(name.to_owned()).or_default().push(offset);
+        calls.entry(name.to_ascii_lowercase()).or_default().push(offset);
     }
     for offsets in calls.values_mut() {
         offsets.reverse();

@@ -10,7 +10,7 @@ use crate::store::Store;
 /// Which Prometheus is meant: their answers differ at the edges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
-    /// 2.x: ranges and look-backs include their older end.
+    /// 2.x: ranges and look-backs include their older end. (That its regular expressions stop at a line's end is not imitated.)
     V2,
     /// 3.x: they do not.
     #[default]

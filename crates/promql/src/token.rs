@@ -256,7 +256,10 @@ impl<'a> Reader<'a> {
         self.words.push(Word {
             text: text.to_owned(),
             offset: self.at,
-            calls: !self.inside('{') && follows_parenthesis(&rest[length..]),
+            // What follows @ is no function, even if it looks like one.
+            calls: !self.inside('{')
+                && follows_parenthesis(&rest[length..])
+                && !self.skeleton.trim_end().ends_with('@'),
         });
         self.copy(length);
     }

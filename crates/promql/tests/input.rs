@@ -220,6 +220,7 @@ fn what_is_not_simulated_is_named_with_its_place() {
         ("a + fill(0) b", "1:5: fill modifier"),
         ("sort_by_label(a, \"x\")", "1:1: sort_by_label()"),
         ("a + start()", "1:5: start()"),
+        ("a @ start() + start()", "1:15: start()"),
         ("é", "1:1: unexpected character 'é'"),
         ("a{b=\"é\"} + first_over_time(a[1m])", "1:12: first_over_time()"),
     ] {

@@ -8,6 +8,17 @@ pub mod random;
 pub mod recorded;
 pub mod wire;
 
+/// A query as a test's name: on one line, and not the longest line of them all.
+pub fn title(query: &str) -> String {
+    const LENGTH: usize = 100;
+    let line: String = query.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= LENGTH {
+        line
+    } else {
+        line.chars().take(LENGTH - 1).chain(['…']).collect()
+    }
+}
+
 /// A sequence of numbers from a seed (splitmix64): the same on every machine.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);

@@ -7,7 +7,7 @@ use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serin_promql::Dialect;
 use serin_promql_differential::answer::{Answer, compare, ours};
-use serin_promql_differential::{corpus, ground, live::Prometheus, random, recorded};
+use serin_promql_differential::{corpus, ground, live::Prometheus, random, recorded, title};
 
 /// Seed and number of the random queries, unless the environment says otherwise.
 const SEED: u64 = 1;
@@ -27,7 +27,7 @@ fn main() -> Result<ExitCode> {
     let queries: Vec<(String, String)> = queries
         .into_iter()
         .enumerate()
-        .map(|(n, (kind, query))| (format!("{kind} {n:03} {}", query.replace('\n', " ")), query))
+        .map(|(n, (kind, query))| (format!("{kind} {n:03} {}", title(&query)), query))
         .collect();
     if arguments.list {
         let trials = queries

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serin_promql::Dialect;
 use serin_promql_differential::answer::{compare, ours};
-use serin_promql_differential::ground;
 use serin_promql_differential::recorded::{self, Recorded};
+use serin_promql_differential::{ground, title};
 
 fn main() {
     let recorded = Recorded::read(include_str!("../data/prometheus-3.json")).expect("as reference/ wrote it");
@@ -21,13 +21,10 @@ fn main() {
     })];
     for (number, (query, at, theirs)) in recorded.answers().into_iter().enumerate() {
         let (query, store) = (query.to_owned(), Arc::clone(&store));
-        trials.push(Trial::test(
-            format!("{number:04} {}", query.replace('\n', " ")),
-            move || {
-                let ours = ours(&store, &query, at, Dialect::V3);
-                compare(&query, &ours, &theirs).map_err(|e| Failed::from(format!("{query}\nat {at}:\n{e}")))
-            },
-        ));
+        trials.push(Trial::test(format!("{number:04} {}", title(&query)), move || {
+            let ours = ours(&store, &query, at, Dialect::V3);
+            compare(&query, &ours, &theirs).map_err(|e| Failed::from(format!("{query}\nat {at}:\n{e}")))
+        }));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
