@@ -116,6 +116,11 @@ for package in $packages; do
     0 | 2 | 3 | 124) ;;
     *) echo "cargo-mutants ended with code $code on serin-$package"; exit 1 ;;
   esac
+  # An interrupted run may leave parts behind that no longer fit together: no fault would make a program.
+  if grep -qs 'error: linking with' "$work/out/$package/mutants.out/log/"*; then
+    echo "the build folder is broken, remove it: $work/build"
+    exit 1
+  fi
   for end in caught missed timeout unviable; do
     sed "s/^/$end\t/" "$work/out/$package/mutants.out/$end.txt" >>"$work/out/results.txt"
   done
