@@ -198,7 +198,8 @@ fn scale_others(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Draft) -> 
         } else {
             0
         };
-        let wanted = if s.has_router() && is_referenced(s, rs) {
+        // Whoever wants no pods wants no old ones either: then no Service and no weight keeps them.
+        let wanted = if s.has_router() && s.spec.desired_replicas() > 0 && is_referenced(s, rs) {
             continue;
         } else if !s.has_router() {
             least

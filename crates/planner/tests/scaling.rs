@@ -290,3 +290,31 @@ fn pods_of_the_new_version_that_a_service_without_a_revision_leads_to_stay_while
         );
     }
 }
+
+#[test]
+fn a_rollout_that_wants_no_pods_keeps_none_of_an_old_version_whatever_weight_is_recorded_for_it() {
+    for (replicas, expected) in [(0, Some(0)), (4, None)] {
+        let mut world = routed(4, 0, &json!({ "scaleDownDelaySeconds": 0 }));
+        let new = new_hash(&world);
+        add_replica_set(&mut world, MIDDLE, 1, 3);
+        for (name, count) in [(&*new, replicas), (OLD, 0)] {
+            pods(&mut world, name, count, count);
+        }
+        world.rollout.spec.replicas = Some(replicas);
+        let known = replicas.to_string();
+        for rs in &mut world.replica_sets {
+            rs.annotations
+                .insert("rollout.argoproj.io/desired-replicas".to_owned(), known.clone());
+        }
+        let weights = json!({ "canary": { "weight": 0 }, "stable": { "weight": 100, "podTemplateHash": MIDDLE } });
+        status(
+            &mut world,
+            &json!({ "stableRS": new, "canary": { "weights": weights } }),
+        );
+        for service in world.services.values_mut() {
+            service.selector.insert(HASH_LABEL.to_owned(), new.clone());
+        }
+        let written = sizes(&plan(&world, now()));
+        assert_eq!(written.get("demo-middle").copied(), expected, "{replicas} replicas");
+    }
+}
