@@ -388,6 +388,39 @@ const SINGLE: &[&str] = &[
     r#"stddev_over_time(temperature_celsius[10m]) / avg_over_time(temperature_celsius[10m])"#,
     r#"(time() - max by (pod) (timestamp(http_requests_total))) > 60"#,
     r#"sum(http_requests_total) - sum(http_requests_total offset 10m)"#,
+    // Several things at once.
+    r#"sum_over_time(timestamp(aligned_total @ 1700001240 offset 1m)[1m:20s])"#,
+    r#"timestamp(timestamp(single))"#,
+    r#"absent(timestamp(nothing{a="b"}))"#,
+    r#"sum_over_time(absent(flapping{how="silently"})[20m:1m])"#,
+    r#"sum_over_time(absent_over_time(flapping{how="silently"}[2m])[20m:1m])"#,
+    r#"max_over_time((grid or grid2)[2m:30s])"#,
+    r#"rate({__name__=~"grid2?"}[5m])"#,
+    r#"sum_over_time({__name__=~"grid2?"}[5m:1m])"#,
+    r#"last_over_time({__name__=~"grid2?"}[5m:1m])"#,
+    r#"label_replace(rate(http_requests_total[5m]), "pod", "x", "pod", ".*")"#,
+    r#"(grid > bool 2) or grid"#,
+    r#"grid == bool on(x, y) group_left grid2"#,
+    r#"-sum_over_time(grid[1m]) ^ 2"#,
+    r#"histogram_quantile(0.9, sum(rate(http_request_duration_seconds_bucket[5m])) without(pod)) > 0.1"#,
+    r#"count_over_time((http_requests_total{pod="web-4"} unless on() (vector(time()) > 1700001600))[10m:1m])"#,
+    r#"quantile_over_time(0.9, rate(http_requests_total{code="200"}[1m])[10m:30s])"#,
+    r#"predict_linear(sum by (pod) (memory_bytes)[10m:1m] offset 2m, 60)"#,
+    r#"deriv(flapping[20m])"#,
+    r#"stdvar(temperature_celsius) by (nothing)"#,
+    r#"sum(count_values("n", round(temperature_celsius)))"#,
+    r#"topk(2, sum by (pod, code) (rate(http_requests_total[5m]))) / ignoring(code) group_left sum by (pod) (rate(http_requests_total[5m]))"#,
+    r#"SUM BY (x) (grid) + On(x) GROUP_LEFT sum Without (y) (grid2{z=""})"#,
+    // What only Prometheus 3 takes.
+    r#"{"lonely"}"#,
+    r#"{"grid", x="1", "y"=~"a|b"}"#,
+    r#"sum by ("x") (grid)"#,
+    r#"sum_over_time(aligned_total[60])"#,
+    r#"sum_over_time(aligned_total[5m:30])"#,
+    r#"grid offset 60"#,
+    r#"vector(5m)"#,
+    r#"grid > 2s"#,
+    r#"label_replace(grid, "a.b", "$1", "x", "(.*)")"#,
     // What is no PromQL.
     r#"grid +"#,
     r#"sum(grid"#,
@@ -421,8 +454,17 @@ const SINGLE: &[&str] = &[
     r#"grid and on(x) group_left grid2"#,
 ];
 
-/// What Prometheus 2 answers differently and `Dialect::V2` does not imitate: its `.` does not match a line's end.
+/// What Prometheus 2 answers differently and `Dialect::V2` does not imitate: its `.` does not match a line's end, names are
+/// not quoted, numbers are no durations.
 pub const ONLY_3: &[&str] = &[
+    r#"{"lonely"}"#,
+    r#"{"grid", x="1", "y"=~"a|b"}"#,
+    r#"sum by ("x") (grid)"#,
+    r#"sum_over_time(aligned_total[60])"#,
+    r#"sum_over_time(aligned_total[5m:30])"#,
+    r#"grid offset 60"#,
+    r#"vector(5m)"#,
+    r#"grid > 2s"#,
     r#"label_replace(paths, "path", "joined", "path", "/a.b.c.")"#,
     r#"sum by (dir) (label_replace(paths, "dir", "$1", "path", "/(.).*"))"#,
 ];
