@@ -69,7 +69,7 @@ pub(crate) fn plan(s: &Situation<'_>) -> Plan {
     } else {
         if s.spec.is_paused() {
             // Nothing goes on while a person holds it: neither is forgotten that somebody went on before.
-            pause.keep_marks();
+            pause.keep_resumption();
         }
         revision::collect_history(s, &mut draft);
         // Verdicts first: an abort found in this pass already takes the weight and the Service back.

@@ -16,6 +16,7 @@ pub(crate) struct PauseDecision {
     abort: Option<String>,
     remove_abort: bool,
     keep_marks: bool,
+    keep_resumption: bool,
 }
 
 impl PauseDecision {
@@ -40,6 +41,11 @@ impl PauseDecision {
     /// What a person asked for stays asked for: this pass does not get as far as to act upon a resumption or a retry.
     pub(crate) fn keep_marks(&mut self) {
         self.keep_marks = true;
+    }
+
+    /// A person has gone on, and this pass does not: what else they asked for it acts upon.
+    pub(crate) fn keep_resumption(&mut self) {
+        self.keep_resumption = true;
     }
 
     /// The first reason counts.
@@ -101,7 +107,9 @@ impl PauseDecision {
             after.aborted_at = before.aborted_at;
         }
         if after.pause_conditions.is_empty() {
-            paused = keeps && before.controller_pause && before.pause_conditions.is_empty();
+            paused = (keeps || (self.keep_resumption && !self.clear && self.remove.is_empty()))
+                && before.controller_pause
+                && before.pause_conditions.is_empty();
             if !before.pause_conditions.is_empty() {
                 events.push(Event::normal("RolloutResumed", "Rollout is resumed"));
             }

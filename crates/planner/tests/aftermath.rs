@@ -390,6 +390,13 @@ fn a_resumption_outlasts_a_hold_by_spec_paused_and_a_replica_set_that_is_created
     let mut held = resumed();
     held.rollout.spec.paused = Some(true);
     assert_eq!(kept(&held), None, "it is not taken off");
+    // A retry is acted upon by the first pass, and by no other one.
+    status(
+        &mut held,
+        &json!({ "abort": false, "abortedAt": "2026-01-01T00:09:00Z" }),
+    );
+    let written = new_status(&plan(&held, now()));
+    assert_eq!(written.get("abortedAt"), Some(&Value::Null), "{written}");
     let mut gone = resumed();
     let new = new_hash(&gone);
     gone.replica_sets.retain(|rs| rs.hash() != new);
