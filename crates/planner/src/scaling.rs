@@ -39,7 +39,7 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Dr
                 };
                 canary.max(traffic::pods_in_use(s, draft).min(new.replicas)).max(served)
             };
-            let canary = if waits_for_service(s, pause) {
+            let canary = if waits_for_service(s, pause, draft) {
                 canary.max(new.replicas)
             } else {
                 canary
@@ -82,7 +82,7 @@ fn keep_aborted(s: &Situation<'_>, new: &ReplicaSetView, pause: &PauseDecision, 
         }
         if s.now >= at {
             // Its weight is taken off in the pass before, and that may have failed.
-            let is_used = traffic::pods_in_use(s, draft) > 0 || waits_for_service(s, pause);
+            let is_used = traffic::pods_in_use(s, draft) > 0 || waits_for_service(s, pause, draft);
             return !is_used && scale(s, new, 0, false, pause, draft);
         }
         draft.wake(at);
@@ -97,14 +97,15 @@ fn keep_aborted(s: &Situation<'_>, new: &ReplicaSetView, pause: &PauseDecision, 
     false
 }
 
-/// After an abort its Service goes to stable before the canary's pods go (write rule W7), and for that stable needs a pod.
-fn waits_for_service(s: &Situation<'_>, pause: &PauseDecision) -> bool {
+/// After an abort its Service goes to stable before the canary's pods go (write rule W7): by this plan, or once stable has a
+/// pod and the weight is off.
+fn waits_for_service(s: &Situation<'_>, pause: &PauseDecision, draft: &Draft) -> bool {
     let service = s.service(s.canary.canary_service.as_deref());
     pause.is_aborted(s.before)
         && s.has_router()
         && s.spec.desired_replicas() > 0
-        && service.is_some_and(|service| service.hash() == s.hash)
-        && s.stable_apart().is_some_and(|stable| stable.lasting() == 0)
+        && s.stable_apart().is_some()
+        && service.is_some_and(|service| draft.hash_of(&service.name).unwrap_or(service.hash()) == s.hash)
 }
 
 fn stamp(s: &Situation<'_>, rs: &ReplicaSetView, seconds: i32, draft: &mut Draft) {
