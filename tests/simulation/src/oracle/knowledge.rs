@@ -109,11 +109,14 @@ impl<'h> Knowledge<'h> {
 
     /// What that clock says as it went when the write was sent, and as it goes now.
     pub(crate) fn clocks(&self, user: &str, at: Duration) -> [DateTime<Utc>; 2] {
-        let sent = at.saturating_sub(self.lag(at));
+        let sent = at.saturating_sub(self.lag(at) + REQUEST);
         let before = clock(self.history, user, sent) + TimeDelta::from_std(at - sent).unwrap_or_default();
         [before, clock(self.history, user, at)]
     }
 }
+
+/// How long a write is on its way when nothing holds it up, and a little more.
+const REQUEST: Duration = Duration::from_millis(5);
 
 /// What the clock of this process said.
 pub(crate) fn clock(history: &History, user: &str, at: Duration) -> DateTime<Utc> {
