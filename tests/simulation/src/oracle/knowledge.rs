@@ -103,30 +103,35 @@ impl<'h> Knowledge<'h> {
     /// The latest time that the clock of this process can have shown when it decided on a write that came in at `at`: a
     /// clock that is set back while the write is on its way has shown more.
     pub(crate) fn clock(&self, user: &str, at: Duration) -> DateTime<Utc> {
-        let [before, now] = self.clocks(user, at);
-        before.max(now)
+        let sent = at.saturating_sub(self.lag(at));
+        let set = offsets(self.history, user)
+            .iter()
+            .filter(|(from, _)| *from > sent && *from <= at);
+        let times = set.map(|(from, _)| *from - Duration::from_nanos(1)).chain([sent, at]);
+        let shown =
+            times.map(|t| clock(self.history, user, t) + TimeDelta::from_std(at.saturating_sub(t)).unwrap_or_default());
+        shown.max().unwrap_or(self.history.start)
     }
 
     /// What that clock says as it went when the write was sent, and as it goes now.
     pub(crate) fn clocks(&self, user: &str, at: Duration) -> [DateTime<Utc>; 2] {
-        let sent = at.saturating_sub(self.lag(at) + REQUEST);
+        let sent = at.saturating_sub(self.lag(at));
         let before = clock(self.history, user, sent) + TimeDelta::from_std(at - sent).unwrap_or_default();
         [before, clock(self.history, user, at)]
     }
 }
 
-/// How long a write is on its way when nothing holds it up, and a little more.
-const REQUEST: Duration = Duration::from_millis(5);
-
 /// What the clock of this process said.
 pub(crate) fn clock(history: &History, user: &str, at: Duration) -> DateTime<Utc> {
-    let offset = history
-        .replicas
-        .iter()
-        .find(|r| r.user == user)
-        .and_then(|r| r.offsets.iter().rev().find(|(from, _)| *from <= at))
-        .map_or(0, |(_, seconds)| *seconds);
+    let offset = offsets(history, user).iter().rev().find(|(from, _)| *from <= at);
+    let offset = offset.map_or(0, |(_, seconds)| *seconds);
     history.start + TimeDelta::from_std(at).unwrap_or_default() + TimeDelta::seconds(offset)
+}
+
+/// When this process's clock was set, and how far ahead it has been since, in seconds.
+fn offsets<'h>(history: &'h History, user: &str) -> &'h [(Duration, i64)] {
+    let replica = history.replicas.iter().find(|r| r.user == user);
+    replica.map_or(&[], |r| &r.offsets)
 }
 
 /// For how long after it struck a fault keeps controllers behind, and by how much.
