@@ -39,11 +39,9 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Dr
                 };
                 canary.max(traffic::pods_in_use(s, draft).min(new.replicas)).max(served)
             };
-            let canary = if waits_for_service(s, pause, draft) {
-                canary.max(new.replicas)
-            } else {
-                canary
-            };
+            // The others go: the weight of an aborted canary may wait for that.
+            let least = i32::from(waits_for_service(s, pause, draft)).min(new.replicas);
+            let canary = canary.max(least);
             let drop = Situation::deadline_of(new).is_some();
             changed |= scale(s, new, canary, drop, pause, draft);
         } else {
@@ -97,7 +95,7 @@ fn keep_aborted(s: &Situation<'_>, new: &ReplicaSetView, pause: &PauseDecision, 
     false
 }
 
-/// After an abort its Service goes to stable before the canary's pods go (write rule W7): by this plan, or once stable has a
+/// After an abort its Service goes to stable before the canary's last pod goes (write rule W7): by this plan, or once stable has a
 /// pod and the weight is off.
 fn waits_for_service(s: &Situation<'_>, pause: &PauseDecision, draft: &Draft) -> bool {
     let service = s.service(s.canary.canary_service.as_deref());

@@ -191,9 +191,9 @@ fn back_at_stable_weight_and_canary_service_wait_for_the_stable_pods_that_were_g
 }
 
 #[test]
-fn an_aborted_canary_keeps_its_pods_while_its_service_cannot_go_to_stable() {
-    for (delay, deadline) in [(None, None), (Some(5), Some("2026-01-01T00:09:30Z"))] {
-        for (stable, expected) in [(0, None), (1, Some(0))] {
+fn an_aborted_canary_keeps_a_pod_while_its_service_cannot_go_to_stable() {
+    for (delay, deadline, kept) in [(None, None, Some(1)), (Some(5), Some("2026-01-01T00:09:30Z"), None)] {
+        for (stable, expected) in [(0, kept), (1, Some(0))] {
             let strategy = json!({
                 "dynamicStableScale": true, "abortScaleDownDelaySeconds": delay,
                 "steps": [{ "setWeight": 40 }, { "pause": {} }],
@@ -317,4 +317,19 @@ fn a_rollout_that_wants_no_pods_keeps_none_of_an_old_version_whatever_weight_is_
         let written = sizes(&plan(&world, now()));
         assert_eq!(written.get("demo-middle").copied(), expected, "{replicas} replicas");
     }
+}
+
+#[test]
+fn an_aborted_canary_gives_up_pods_down_to_its_weight_although_its_service_waits_for_the_weight() {
+    let steps = json!([{ "setWeight": 40 }, { "setWeight": 85 }, { "pause": {} }]);
+    let mut world = routed(2, 40, &json!({ "dynamicStableScale": true, "steps": steps }));
+    let new = new_hash(&world);
+    status(
+        &mut world,
+        &json!({ "abort": true, "abortedAt": "2026-01-01T00:09:00Z" }),
+    );
+    pods(&mut world, &new, 2, 2);
+    assert_eq!(sizes(&plan(&world, now())).get(&format!("demo-{new}")), Some(&1));
+    pods(&mut world, &new, 1, 1);
+    assert_eq!(weight(&plan(&world, now())), Some(0));
 }
