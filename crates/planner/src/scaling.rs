@@ -33,7 +33,7 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Dr
                 canary
             } else {
                 let served = if leads_to_all(s) {
-                    new.replicas - surplus(s).max(0)
+                    new.lasting() - surplus(s).max(0)
                 } else {
                     0
                 };

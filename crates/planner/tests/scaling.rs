@@ -333,3 +333,18 @@ fn an_aborted_canary_gives_up_pods_down_to_its_weight_although_its_service_waits
     pods(&mut world, &new, 1, 1);
     assert_eq!(weight(&plan(&world, now())), Some(0));
 }
+
+#[test]
+fn pods_that_are_not_available_serve_nobody_and_go_although_a_service_leads_to_them() {
+    let mut world = routed(3, 0, &json!({}));
+    let new = new_hash(&world);
+    world.rollout.spec.replicas = Some(0);
+    status(&mut world, &json!({ "stableRS": new }));
+    pods(&mut world, OLD, 0, 0);
+    pods(&mut world, &new, 3, 0);
+    for service in world.services.values_mut() {
+        service.selector.remove(HASH_LABEL);
+    }
+    let name = format!("demo-{new}");
+    assert_eq!(sizes(&plan(&world, now())).get(&name), Some(&0));
+}
