@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use serin_api::{HASH_LABEL, status::RolloutStatus};
-use serin_model::{Event, Plan, PlannedWrite, RouteRef, World, Write, merge_patch};
+use serin_model::{Event, Plan, PlannedWrite, RouteRef, ServiceView, World, Write, merge_patch};
 
 /// Collects what a pass decides.
 #[derive(Debug)]
@@ -84,14 +84,15 @@ impl Draft {
         })
     }
 
-    /// The revision that this plan gives a Service.
-    pub(crate) fn hash_of(&self, service: &str) -> Option<&str> {
-        self.writes.iter().find_map(|planned| match &planned.write {
-            Write::PatchService { name, patch, .. } if name == service => {
+    /// The revision that a Service selects once the writes of this pass are done.
+    pub(crate) fn hash_of<'a>(&'a self, service: &'a ServiceView) -> &'a str {
+        let given = self.writes.iter().find_map(|planned| match &planned.write {
+            Write::PatchService { name, patch, .. } if *name == service.name => {
                 patch["spec"]["selector"][HASH_LABEL].as_str()
             }
             _ => None,
-        })
+        });
+        given.unwrap_or(service.hash())
     }
 
     /// How many pods this plan asks of a ReplicaSet.

@@ -74,7 +74,8 @@ impl PauseDecision {
         after.aborted_at = None;
         after.pause_conditions.clear();
         after.controller_pause = false;
-        let keeps = self.keep_marks && !self.clear && self.remove.is_empty();
+        let ends_none = !self.clear && self.remove.is_empty();
+        let keeps = self.keep_marks && ends_none;
         if self.is_aborted(before) {
             after.abort = Some(true);
             after.aborted_at = before.aborted_at.or_else(|| Some(Time::new(now)));
@@ -107,7 +108,7 @@ impl PauseDecision {
             after.aborted_at = before.aborted_at;
         }
         if after.pause_conditions.is_empty() {
-            paused = (keeps || (self.keep_resumption && !self.clear && self.remove.is_empty()))
+            paused = (keeps || (self.keep_resumption && ends_none))
                 && before.controller_pause
                 && before.pause_conditions.is_empty();
             if !before.pause_conditions.is_empty() {

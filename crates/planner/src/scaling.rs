@@ -37,7 +37,9 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Dr
                 } else {
                     0
                 };
-                canary.max(traffic::pods_in_use(s, draft).min(new.replicas)).max(served)
+                canary
+                    .max(traffic::pods_in_use(s, draft, new.hash()).min(new.replicas))
+                    .max(served)
             };
             // The others go: the weight of an aborted canary may wait for that.
             let least = i32::from(waits_for_service(s, pause, draft)).min(new.replicas);
@@ -64,7 +66,7 @@ fn stable_in_use(s: &Situation<'_>, draft: &Draft) -> i32 {
     if services::is_behind_weight(s) {
         return s.spec.desired_replicas();
     }
-    traffic::stable_pods_in_use(s, draft).min(stable.replicas)
+    traffic::pods_in_use(s, draft, stable.hash()).min(stable.replicas)
 }
 
 /// An aborted canary with a router: stamped once stable is whole, scaled down when the time has come (compat 2.6).
@@ -80,7 +82,7 @@ fn keep_aborted(s: &Situation<'_>, new: &ReplicaSetView, pause: &PauseDecision, 
         }
         if s.now >= at {
             // Its weight is taken off in the pass before, and that may have failed.
-            let is_used = traffic::pods_in_use(s, draft) > 0 || waits_for_service(s, pause, draft);
+            let is_used = traffic::pods_in_use(s, draft, new.hash()) > 0 || waits_for_service(s, pause, draft);
             return !is_used && scale(s, new, 0, false, pause, draft);
         }
         draft.wake(at);
@@ -103,7 +105,7 @@ fn waits_for_service(s: &Situation<'_>, pause: &PauseDecision, draft: &Draft) ->
         && s.has_router()
         && s.spec.desired_replicas() > 0
         && s.stable_apart().is_some()
-        && service.is_some_and(|service| draft.hash_of(&service.name).unwrap_or(service.hash()) == s.hash)
+        && service.is_some_and(|service| draft.hash_of(service) == s.hash)
 }
 
 fn stamp(s: &Situation<'_>, rs: &ReplicaSetView, seconds: i32, draft: &mut Draft) {
@@ -224,7 +226,8 @@ fn scale_other(s: &Situation<'_>, rs: &ReplicaSetView, wanted: i32, pause: &Paus
 
 /// The previous version after a promotion: kept until its deadline (compat 2.5, "scaleDownDelay helper").
 fn delayed_size(s: &Situation<'_>, rs: &ReplicaSetView, delayed: &mut i32, draft: &mut Draft) -> i32 {
-    if Situation::deadline_of(rs).is_some_and(|at| s.now >= at) {
+    let deadline = Situation::deadline_of(rs);
+    if deadline.is_some_and(|at| s.now >= at) {
         // It goes now, and takes no other's place.
         return 0;
     }
@@ -233,7 +236,7 @@ fn delayed_size(s: &Situation<'_>, rs: &ReplicaSetView, delayed: &mut i32, draft
     if *delayed > limit || mutant::is(Mutant::ScaleDownDelayIgnored) {
         return 0;
     }
-    match Situation::deadline_of(rs) {
+    match deadline {
         Some(at) => {
             draft.wake(at);
             rs.replicas
@@ -248,20 +251,12 @@ fn delayed_size(s: &Situation<'_>, rs: &ReplicaSetView, delayed: &mut i32, draft
 
 /// One of our Services selects pods of every revision: it was not given one yet, or somebody took it away.
 fn leads_to_all(s: &Situation<'_>) -> bool {
-    let ours = [&s.canary.canary_service, &s.canary.stable_service];
-    ours.into_iter()
-        .filter_map(|name| s.service(name.as_deref()))
-        .any(|service| service.hash().is_empty())
+    s.services().any(|service| service.hash().is_empty())
 }
 
 /// A Service or a weight still leads to it (write rule W7).
 pub(crate) fn is_referenced(s: &Situation<'_>, rs: &ReplicaSetView) -> bool {
-    let ours = [&s.canary.canary_service, &s.canary.stable_service];
-    let selected = ours
-        .into_iter()
-        .flatten()
-        .filter_map(|name| s.world.services.get(name))
-        .any(|service| service.hash() == rs.hash());
+    let selected = s.services().any(|service| service.hash() == rs.hash());
     let weights = s.before.canary.weights.as_ref();
     let weighted = weights.is_some_and(|w| {
         [&w.canary, &w.stable]

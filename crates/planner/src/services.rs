@@ -52,9 +52,7 @@ fn loses_pods(
         return false;
     }
     // It may have the other Service's part already, or get it by this plan.
-    let has_other = s
-        .service(other)
-        .is_some_and(|other| draft.hash_of(&other.name).unwrap_or(other.hash()) == rs.hash());
+    let has_other = s.service(other).is_some_and(|other| draft.hash_of(other) == rs.hash());
     let weight = weight + if has_other { other_weight } else { 0 };
     let r = s.spec.desired_replicas();
     let least = share_of(r, weight, s.canary.max_weight()) - s.canary.max_unavailable_count(r);

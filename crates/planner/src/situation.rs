@@ -134,6 +134,12 @@ impl<'a> Situation<'a> {
         self.world.services.get(name?)
     }
 
+    /// The canary and the stable Service, as far as the spec names them and they exist.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &'a ServiceView> + '_ {
+        let names = [&self.canary.canary_service, &self.canary.stable_service];
+        names.into_iter().filter_map(|name| self.service(name.as_deref()))
+    }
+
     pub(crate) fn has_router(&self) -> bool {
         self.canary.traffic_routing.is_some()
     }

@@ -278,37 +278,29 @@ pub(crate) fn is_written(s: &Situation<'_>, weight: i32, draft: &Draft) -> bool 
         })
 }
 
-/// Pods that the newest revision needs for the weight that it has once the writes of this pass are done: before the weight
-/// is off, they stay (design contract 4).
-pub(crate) fn pods_in_use(s: &Situation<'_>, draft: &Draft) -> i32 {
-    let service = s.service(s.canary.canary_service.as_deref());
-    if service.is_none_or(|service| service.hash() != s.hash) {
-        return 0;
-    }
+/// Pods that a revision needs for its part of the traffic once the weights of this pass are written: before that part is off,
+/// they stay (design contract 4). Either Service may lead to it, the stable one also to a version that somebody went back to.
+pub(crate) fn pods_in_use(s: &Situation<'_>, draft: &Draft, hash: &str) -> i32 {
     let max = s.canary.max_weight();
-    let routes = s.world.routes.iter().filter_map(|(route, view)| {
-        let given = match view {
-            Ok(view) => view.weights.iter().map(|(canary, _)| *canary).max(),
+    let leads = |name: &Option<String>| s.service(name.as_deref()).is_some_and(|service| service.hash() == hash);
+    let (by_canary, by_stable) = (leads(&s.canary.canary_service), leads(&s.canary.stable_service));
+    let part = |canary: i32, stable: i32| {
+        let part = if by_canary { canary } else { 0 } + if by_stable { stable } else { 0 };
+        part.clamp(0, max)
+    };
+    let routes = s
+        .world
+        .routes
+        .iter()
+        .map(|(route, view)| match (draft.weight_of(route), view) {
+            (Some(canary), _) => part(canary, max - canary),
+            (None, Ok(view)) => view.weights.iter().map(|&(c, s)| part(c, s)).max().unwrap_or(0),
             // A route that cannot be read may come back as it was.
-            Err(_) => s.before.canary.weights.as_ref().map(|w| w.canary.weight),
-        };
-        draft.weight_of(route).or(given)
-    });
-    let weight = routes.max().unwrap_or(0);
-    share_of(s.spec.desired_replicas(), weight, max)
-}
-
-/// The same of stable.
-pub(crate) fn stable_pods_in_use(s: &Situation<'_>, draft: &Draft) -> i32 {
-    let service = s.service(s.canary.stable_service.as_deref());
-    if service.is_none_or(|service| service.hash() != s.before.stable_rs) {
-        return 0;
-    }
-    let max = s.canary.max_weight();
-    let routes = s.world.routes.iter().filter_map(|(route, view)| {
-        let given = view.as_ref().ok()?.weights.iter().map(|(_, stable)| *stable).max();
-        draft.weight_of(route).map(|canary| max - canary).or(given)
-    });
+            (None, Err(_)) => {
+                let canary = s.before.canary.weights.as_ref().map_or(0, |w| w.canary.weight);
+                part(canary, max - canary)
+            }
+        });
     share_of(s.spec.desired_replicas(), routes.max().unwrap_or(0), max)
 }
 

@@ -348,3 +348,21 @@ fn pods_that_are_not_available_serve_nobody_and_go_although_a_service_leads_to_t
     let name = format!("demo-{new}");
     assert_eq!(sizes(&plan(&world, now())).get(&name), Some(&0));
 }
+
+#[test]
+fn a_version_that_the_stable_service_still_leads_to_keeps_the_pods_for_that_traffic() {
+    // Somebody goes back to the version before, and stable has too few pods yet for its Service to leave that one.
+    for (weight, kept) in [(20, 4), (100, 0)] {
+        let steps = json!([{ "pause": {} }, { "setWeight": 40 }]);
+        let mut world = routed(5, weight, &json!({ "dynamicStableScale": true, "steps": steps }));
+        let new = new_hash(&world);
+        for (name, hash) in [("demo-stable", &*new), ("demo-canary", OLD)] {
+            let service = world.services.get_mut(name).unwrap();
+            service.selector.insert(HASH_LABEL.to_owned(), hash.to_owned());
+        }
+        pods(&mut world, &new, 5, 5);
+        pods(&mut world, OLD, 5, 1);
+        let plan = plan(&world, now());
+        assert_eq!(sizes(&plan).get(&format!("demo-{new}")), Some(&kept), "{weight}");
+    }
+}
