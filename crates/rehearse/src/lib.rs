@@ -6,9 +6,7 @@
 
 pub mod answers;
 pub mod assume;
-pub mod fault;
 pub mod load;
-pub mod manifests;
 pub mod play;
 pub mod pods;
 pub mod prometheus;
@@ -16,6 +14,8 @@ pub mod relabel;
 pub mod report;
 pub mod setup;
 pub mod timeline;
+
+pub use serin_staging::{fault, manifests};
 
 use thiserror::Error;
 

@@ -34,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("serin-kubesim", &[]),
     ("serin-promql", &[]),
+    ("serin-staging", &["serin-api", "serin-model"]),
     (
         "serin-rehearse",
         &[
@@ -43,6 +44,20 @@ const ARROWS: &[(&str, &[&str])] = &[
             "serin-model",
             "serin-promql",
             "serin-providers",
+            "serin-staging",
+            "serin-traffic",
+        ],
+    ),
+    (
+        "serin-playground",
+        &[
+            "serin-api",
+            "serin-controller",
+            "serin-kubesim",
+            "serin-model",
+            "serin-promql",
+            "serin-providers",
+            "serin-staging",
             "serin-traffic",
         ],
     ),
@@ -55,6 +70,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "serin-expr",
             "serin-model",
             "serin-planner",
+            "serin-playground",
             "serin-providers",
             "serin-rehearse",
             "serin-traffic",
@@ -66,6 +82,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const SHELL: &[&str] = &[
     "serin-controller",
     "serin-kubesim",
+    "serin-playground",
     "serin-providers",
     "serin-rehearse",
     "serin",
