@@ -356,7 +356,10 @@ impl Cluster {
     /// The resource of a kind that is served (`apiVersion` without its version), and whether its objects are in namespaces.
     pub fn resource(&self, group: &str, kind: &str) -> Option<(Resource, bool)> {
         let state = self.state();
-        let found = state.kinds.all().find(|k| k.resource.group == group && k.kind == kind)?;
+        let found = state
+            .kinds
+            .all()
+            .find(|k| k.resource.group == group && k.kind == kind)?;
         Some((found.resource, found.namespaced))
     }
 

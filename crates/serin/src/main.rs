@@ -1,8 +1,10 @@
-//! The one program: `serin controller` runs the controller, `serin rehearse` plays a release in virtual time, `serin crds` prints
-//! the resources' definitions.
+//! The one program: `serin controller` runs the controller, `serin rehearse` plays a release in virtual time, `serin
+//! playground` shows it at work without a cluster, `serin crds` prints the resources' definitions.
 
 mod analysis;
 mod controller;
+mod files;
+mod playground;
 mod rehearse;
 
 use std::process::ExitCode;
@@ -28,6 +30,7 @@ enum Command {
     /// Run the controller.
     Controller(Box<controller::Flags>),
     Rehearse(Box<rehearse::Flags>),
+    Playground(Box<playground::Flags>),
     /// Try analysis templates.
     #[command(subcommand)]
     Analysis(analysis::Command),
@@ -46,6 +49,7 @@ fn main() -> Result<ExitCode> {
     match arguments.command {
         Command::Controller(flags) => controller::run(*flags)?,
         Command::Rehearse(flags) => return Ok(rehearse::run(&flags)),
+        Command::Playground(flags) => return playground::run(&flags),
         Command::Analysis(command) => return Ok(analysis::run(&command)),
         Command::Crds => {
             for definition in serin_api::crd::all() {

@@ -73,6 +73,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "serin-playground",
             "serin-providers",
             "serin-rehearse",
+            "serin-staging",
             "serin-traffic",
         ],
     ),

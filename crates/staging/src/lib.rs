@@ -6,3 +6,6 @@
 pub mod fault;
 pub mod manifests;
 pub mod told;
+
+/// A reduced definition of HTTPRoute: names, types and defaults are the real ones.
+pub const HTTP_ROUTES: &str = include_str!("../data/httproutes-crd.yaml");

@@ -127,8 +127,11 @@ fn weights(before: Option<&Value>, now: Option<&Value>, add: &mut impl FnMut(Str
     };
     let (old, new) = (weights(before), weights(now));
     if old != new {
-        add(format!("weights of HTTPRoute/{}: {}", name_of(now, before), new.join(", ")),
-        );
+        add(format!(
+            "weights of HTTPRoute/{}: {}",
+            name_of(now, before),
+            new.join(", ")
+        ));
     }
 }
 
@@ -142,8 +145,10 @@ fn pods(before: Option<&Value>, now: Option<&Value>, add: &mut impl FnMut(String
     if old != new {
         let wanted = now.and_then(|o| o.at("/spec/replicas"));
         let wanted = wanted.and_then(Value::as_i64).unwrap_or(0);
-        add(format!("{new} of {wanted} pods of {} are available", name_of(now, before)),
-        );
+        add(format!(
+            "{new} of {wanted} pods of {} are available",
+            name_of(now, before)
+        ));
     }
 }
 
@@ -156,9 +161,7 @@ fn phase(old: Option<&Value>, new: Option<&Value>, add: &mut impl FnMut(String))
         )
     };
     let (phase, message) = state(new);
-    if old
-        .is_some_and(|old| state(old) == (phase.clone(), message.clone()))
-    {
+    if old.is_some_and(|old| state(old) == (phase.clone(), message.clone())) {
         return;
     }
     if phase != "Progressing" {
@@ -202,6 +205,9 @@ mod tests {
             })
         };
         let line = "measured errors: [0.5]: Failed (good if result[0] < 0.1)".to_owned();
-        assert_eq!(told("analysisruns", Some(&run(&["[0.4]"])), Some(&run(&["[0.4]", "[0.5]"]))), [line]);
+        assert_eq!(
+            told("analysisruns", Some(&run(&["[0.4]"])), Some(&run(&["[0.4]", "[0.5]"]))),
+            [line]
+        );
     }
 }

@@ -209,7 +209,11 @@ impl Asks {
         };
         if !self.path.subresource.is_empty() {
             let is_log = kind.is("", "pods") && self.path.subresource == "log" && self.method == Method::GET;
-            return if is_log { at.log(state) } else { at.subresource(state).map(Into::into) };
+            return if is_log {
+                at.log(state)
+            } else {
+                at.subresource(state).map(Into::into)
+            };
         }
         match (self.method.as_str(), !self.path.name.is_empty()) {
             ("GET" | "HEAD", true) => at.get(state, stale).map(Into::into),
