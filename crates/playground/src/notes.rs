@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 /// How a line is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum Tone {
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
+    /// When it happened.
+    pub at: Instant,
     /// How it is meant.
     pub tone: Tone,
     /// The line.
@@ -56,6 +58,10 @@ impl Notes {
     /// Tells what happened.
     pub(crate) fn tell(&self, tone: Tone, text: String) {
         // Nobody listens any more only at the very end.
-        let _ = self.lines.send(Line { tone, text });
+        let _ = self.lines.send(Line {
+            at: Instant::now(),
+            tone,
+            text,
+        });
     }
 }

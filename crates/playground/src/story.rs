@@ -18,6 +18,8 @@ const HASH: &str = "rollouts-pod-template-hash";
 /// Between two lines about users while a release is under way or requests fail, and at rest.
 const OFTEN: Duration = Duration::from_secs(4);
 const SELDOM: Duration = Duration::from_secs(60);
+/// Fewer requests are not worth a line.
+const FEW: u64 = 10;
 /// How long changes are gathered before they are told.
 const SETTLE: Duration = Duration::from_millis(20);
 
@@ -40,7 +42,12 @@ pub(crate) async fn tell(cluster: Cluster, met: Met, notes: Notes) {
                     if is_turn(&change) && let Some(line) = users.line(&met, &cluster, false) {
                         notes.tell(line.0, line.1);
                     }
-                    for text in told(change.resource.plural, change.old.as_deref(), change.new.as_deref()) {
+                    if is_noise(&change) {
+                        continue;
+                    }
+                    let lines = told(change.resource.plural, change.old.as_deref(), change.new.as_deref());
+                    // What a run says of itself is what its metrics said.
+                    for text in lines.into_iter().filter(|text| !text.starts_with("the analysis: ")) {
                         notes.tell(tone(&change, &text), text);
                     }
                 }
@@ -58,6 +65,20 @@ pub(crate) async fn tell(cluster: Cluster, met: Met, notes: Notes) {
 fn is_turn(change: &Change) -> bool {
     let of = |object: &Option<std::sync::Arc<Value>>| object.as_ref().and_then(|o| o.at("/spec/rules").cloned());
     change.resource.plural == "httproutes" && change.old.is_some() && of(&change.old) != of(&change.new)
+}
+
+/// Events about pods and the like, which every cluster has, and those that say what another line says as well.
+fn is_noise(change: &Change) -> bool {
+    let Some(event) = change.new.as_ref().filter(|_| change.resource.plural == "events") else {
+        return false;
+    };
+    let of = |path: &str| event.at(path).and_then(Value::as_str).unwrap_or_default();
+    let about = matches!(of("/involvedObject/kind"), "Rollout" | "AnalysisRun" | "Experiment");
+    !about
+        || matches!(
+            of("/reason"),
+            "SwitchService" | "RolloutAddedToInformer" | "ScalingReplicaSet" | "AnalysisRunRunning"
+        )
 }
 
 fn tone(change: &Change, text: &str) -> Tone {
@@ -106,7 +127,7 @@ impl Users {
         let (requests, failed) = (sum(|c| c.requests), sum(|c| c.failed));
         let passed = self.at.elapsed();
         let at_rest = new.len() < 2 && failed == 0;
-        if requests == 0 || (by_clock && at_rest && passed < SELDOM) {
+        if requests < FEW || (by_clock && at_rest && passed < SELDOM) {
             return None;
         }
         let names = names(cluster);

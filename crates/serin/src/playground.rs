@@ -4,7 +4,7 @@ use std::{
     io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -15,6 +15,7 @@ use serin_staging::fault::duration;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     signal::unix::{SignalKind, signal},
+    time::Instant,
 };
 
 use crate::files;
@@ -30,7 +31,7 @@ pub(crate) struct Flags {
     #[arg(long = "file", short = 'f', value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Users' requests per second to each Rollout.
-    #[arg(long, default_value_t = 50.0, value_parser = rate)]
+    #[arg(long, default_value_t = 200.0, value_parser = rate)]
     rps: f64,
     /// Prometheus to start, or `none` for the one within; default: the one in PATH.
     #[arg(long, value_name = "PROGRAM")]
@@ -144,6 +145,7 @@ async fn show(flags: &Flags, stage: Stage, begin: Instant) -> Result<ExitCode> {
         tokio::select! {
             biased;
             code = &mut end => break code,
+            () = page.unread.notified() => break 0,
             error = playground.broken() => {
                 playground.end().await;
                 return Err(error.into());
@@ -233,6 +235,8 @@ struct Page {
     /// Somebody's own manifests are on stage.
     own: bool,
     begin: Instant,
+    /// Told when nobody reads any more.
+    unread: tokio::sync::Notify,
 }
 
 impl Page {
@@ -241,15 +245,18 @@ impl Page {
         Self {
             json: flags.json,
             own: !flags.files.is_empty(),
+            unread: tokio::sync::Notify::new(),
             colours: std::io::stdout().is_terminal() && !plain,
             begin,
         }
     }
 
-    /// A reader that went away must not end anything before it has cleaned up.
+    /// A reader that went away must not end anything before it has cleaned up; then it is the end.
     fn print(&self, text: &str) {
         let mut out = std::io::stdout().lock();
-        let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+        if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+            self.unread.notify_one();
+        }
     }
 
     fn say(&self, text: &str) {
@@ -366,7 +373,7 @@ impl Page {
     }
 
     fn line(&self, line: &Line) {
-        let at = self.begin.elapsed().as_secs_f64();
+        let at = line.at.saturating_duration_since(self.begin).as_secs_f64();
         if self.json {
             let tone = format!("{:?}", line.tone).to_lowercase();
             self.print(&json!({"at": (at * 1000.0).round() / 1000.0, "kind": tone, "text": line.text}).to_string());

@@ -107,10 +107,22 @@ fn conditions(run: &Value, metric: &str) -> String {
     let found = metrics.into_iter().flatten().find(|m| m["name"] == metric);
     let of = |field: &str, word: &str| {
         let condition = found.and_then(|m| m[field].as_str())?;
-        Some(format!("{word} if {condition}"))
+        Some(format!("{word} if {}", with_arguments(run, condition)))
     };
     let both = [of("successCondition", "good"), of("failureCondition", "bad")];
     both.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// A condition with the values of the run's arguments.
+fn with_arguments(run: &Value, condition: &str) -> String {
+    let arguments = run.at("/spec/args").and_then(Value::as_array);
+    let mut out = condition.to_owned();
+    for argument in arguments.into_iter().flatten() {
+        if let Some(value) = argument["value"].as_str() {
+            out = out.replace(&format!("{{{{args.{}}}}}", text(argument, "/name")), value);
+        }
+    }
+    out
 }
 
 fn weights(before: Option<&Value>, now: Option<&Value>, add: &mut impl FnMut(String)) {
@@ -164,7 +176,7 @@ fn phase(old: Option<&Value>, new: Option<&Value>, add: &mut impl FnMut(String))
     if old.is_some_and(|old| state(old) == (phase.clone(), message.clone())) {
         return;
     }
-    if phase != "Progressing" {
+    if !matches!(phase.as_str(), "" | "Progressing") {
         let separator = if message.is_empty() { "" } else { ": " };
         add(format!("the Rollout is {phase}{separator}{message}"));
     }
@@ -200,7 +212,10 @@ mod tests {
         let run = |values: &[&str]| {
             let measured: Vec<Value> = values.iter().map(|v| json!({"value": v, "phase": "Failed"})).collect();
             json!({
-                "spec": {"metrics": [{"name": "errors", "successCondition": "result[0] < 0.1"}]},
+                "spec": {
+                    "args": [{"name": "most", "value": "0.1"}],
+                    "metrics": [{"name": "errors", "successCondition": "result[0] < {{args.most}}"}],
+                },
                 "status": {"metricResults": [{"name": "errors", "measurements": measured}]},
             })
         };

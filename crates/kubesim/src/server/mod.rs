@@ -6,6 +6,7 @@
 mod body;
 mod discovery;
 mod handle;
+mod openapi;
 mod options;
 mod path;
 mod read;
