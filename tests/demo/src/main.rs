@@ -109,11 +109,14 @@ impl Played {
         }
         // The bad version's own errors are what it was aborted for.
         let hash = self.timeline.hash();
-        let others = failures
-            .iter()
-            .filter(|answer| should_be == Ending::Promoted || answer.hash.as_deref() != hash)
-            .count();
-        (others > 0).then(|| format!("{others} requests failed that should not"))
+        let others = Report {
+            answers: failures
+                .into_iter()
+                .filter(|answer| should_be == Ending::Promoted || answer.hash.as_deref() != hash)
+                .cloned()
+                .collect(),
+        };
+        (others.total() > 0).then(|| format!("had requests that should not have failed: {others}"))
     }
 
     fn reached_canary(&self) -> Report {
