@@ -156,11 +156,23 @@ pub(crate) fn version(image: &str) -> &str {
     tag(image).unwrap_or(image)
 }
 
+/// An image without tag and digest.
+pub(crate) fn repository(image: &str) -> &str {
+    parts(image).0
+}
+
 fn tag(image: &str) -> Option<&str> {
+    parts(image).1
+}
+
+/// Repository and tag.
+fn parts(image: &str) -> (&str, Option<&str>) {
     let image = image.split('@').next().unwrap_or(image);
-    let (_, tag) = image.rsplit_once(':')?;
-    // A registry's port is no tag.
-    (!tag.contains('/')).then_some(tag)
+    match image.rsplit_once(':') {
+        // A registry's port is no tag.
+        Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
+        _ => (image, None),
+    }
 }
 
 /// Words in a tag that name a fault; others are just a name.

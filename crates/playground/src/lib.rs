@@ -82,9 +82,9 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
-    /// Prometheus was found and does not start.
+    /// Prometheus was found and does not start, or has ended.
     #[error(
-        "{} does not start: {said}; name another one with --prometheus PATH, or do without one with --prometheus none",
+        "{} ended: {said}; name another one with --prometheus PATH, or do without one with --prometheus none",
         program.display()
     )]
     Prometheus {
@@ -401,8 +401,15 @@ impl Playground {
                 None => std::future::pending().await,
             }
         };
+        let prometheus = async {
+            match &mut self.prometheus {
+                Some(prometheus) => prometheus.ended().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             why = controller => Error::Bug(why),
+            why = prometheus => why,
             Some(_) = self.tasks.join_next() => Error::Bug("a part of the playground ended".to_owned()),
         }
     }

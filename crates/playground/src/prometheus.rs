@@ -37,6 +37,7 @@ const SETTLE: Duration = Duration::from_millis(10);
 pub(crate) struct Prometheus {
     pub(crate) address: SocketAddr,
     pub(crate) process: Option<u32>,
+    program: PathBuf,
     child: Child,
     _tasks: JoinSet<()>,
 }
@@ -108,6 +109,7 @@ impl Prometheus {
                 return Ok(Self {
                     address,
                     process: child.id(),
+                    program: setup.program.to_owned(),
                     child,
                     _tasks: tasks,
                 });
@@ -121,6 +123,16 @@ impl Prometheus {
             program: setup.program.to_owned(),
             said: last.into_iter().rev().collect::<Vec<_>>().join(" | "),
         })
+    }
+
+    /// Why it ended by itself, when it does.
+    pub(crate) async fn ended(&mut self) -> Error {
+        let status = self.child.wait().await;
+        let said = status.map_or_else(|e| e.to_string(), |status| status.to_string());
+        Error::Prometheus {
+            program: self.program.clone(),
+            said,
+        }
     }
 
     /// Ends it: nothing of what it holds is kept.

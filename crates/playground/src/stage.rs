@@ -10,7 +10,7 @@ use serin_api::rollout::Rollout;
 use serin_model::At as _;
 use serin_staging::manifests::{self, Document};
 
-use crate::{gateway::CLASS, load::Door};
+use crate::{behaviour::repository, gateway::CLASS, load::Door};
 
 /// The namespace of what names none.
 const DEFAULT: &str = "default";
@@ -47,6 +47,8 @@ pub struct Stage {
     pub doors: Vec<Door>,
     /// Namespace and name of each Rollout.
     pub rollouts: Vec<(String, String)>,
+    /// The image of each Rollout's first container, without its tag.
+    pub images: Vec<String>,
     /// What was supplied or left out.
     pub notes: Vec<String>,
 }
@@ -124,6 +126,10 @@ impl Stage {
         let namespace = namespace_of(object).to_owned();
         let name = object.at("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         self.rollouts.push((namespace.clone(), name.to_owned()));
+        let image = object
+            .at("/spec/template/spec/containers/0/image")
+            .and_then(Value::as_str);
+        self.images.push(repository(image.unwrap_or("app")).to_owned());
         for template in templates(object) {
             self.supply_template(&namespace, &template);
         }

@@ -69,16 +69,19 @@ fn is_turn(change: &Change) -> bool {
 
 /// Events about pods and the like, which every cluster has, and those that say what another line says as well.
 fn is_noise(change: &Change) -> bool {
+    const SAID_OTHERWISE: [&str; 6] = [
+        "AnalysisRunFailed",
+        "AnalysisRunRunning",
+        "RolloutAborted",
+        "RolloutAddedToInformer",
+        "ScalingReplicaSet",
+        "SwitchService",
+    ];
     let Some(event) = change.new.as_ref().filter(|_| change.resource.plural == "events") else {
         return false;
     };
     let of = |path: &str| event.at(path).and_then(Value::as_str).unwrap_or_default();
-    let about = matches!(of("/involvedObject/kind"), "Rollout" | "AnalysisRun" | "Experiment");
-    !about
-        || matches!(
-            of("/reason"),
-            "SwitchService" | "RolloutAddedToInformer" | "ScalingReplicaSet" | "AnalysisRunRunning"
-        )
+    of("/involvedObject/kind") != "Rollout" || SAID_OTHERWISE.contains(&of("/reason"))
 }
 
 fn tone(change: &Change, text: &str) -> Tone {

@@ -204,25 +204,22 @@ impl Typed {
     }
 }
 
-/// The shop's releases by one word, and any image.
-const WORDS: [(&str, &str); 3] = [
-    ("good", "shop:v2"),
-    ("errors", "shop:v3-errors5"),
-    ("slow", "shop:v4-latency900ms"),
-];
+/// Releases by one word: tags.
+const WORDS: [(&str, &str); 3] = [("good", "v2"), ("errors", "v3-errors5"), ("slow", "v4-latency900ms")];
 
 fn release(page: &Page, playground: &Playground, stage: &Stage, word: &str) {
     if word.is_empty() {
         return;
     }
-    let image = WORDS
-        .iter()
-        .find(|(known, _)| *known == word)
-        .map_or(word, |(_, image)| image);
+    let repository = stage.images.first().map_or("app", String::as_str);
+    let image = match WORDS.iter().find(|(known, _)| *known == word) {
+        Some((_, tag)) => format!("{repository}:{tag}"),
+        None => word.to_owned(),
+    };
     let Some((namespace, name)) = stage.rollouts.first() else {
         return;
     };
-    match playground.release(namespace, name, image) {
+    match playground.release(namespace, name, &image) {
         Ok(()) => page.say(&format!("the image of Rollout/{name} becomes {image}")),
         Err(error) => page.say(&error.to_string()),
     }
@@ -232,8 +229,6 @@ fn release(page: &Page, playground: &Playground, stage: &Stage, word: &str) {
 struct Page {
     json: bool,
     colours: bool,
-    /// Somebody's own manifests are on stage.
-    own: bool,
     begin: Instant,
     /// Told when nobody reads any more.
     unread: tokio::sync::Notify,
@@ -244,7 +239,6 @@ impl Page {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
         Self {
             json: flags.json,
-            own: !flags.files.is_empty(),
             unread: tokio::sync::Notify::new(),
             colours: std::io::stdout().is_terminal() && !plain,
             begin,
@@ -346,14 +340,14 @@ impl Page {
             "\nTry, in another terminal ({:.1} s after the start):\n",
             self.begin.elapsed().as_secs_f64()
         ));
-        let image = if self.own { "IMAGE:TAG" } else { "shop:v2" };
+        let image = options.stage.images.first().map_or("app", String::as_str);
         for (what, command) in [
             ("", format!("export KUBECONFIG={kubeconfig}")),
             ("watch it", format!("kubectl -n {namespace} get rollout {name} -w")),
-            ("a good release", release(image)),
+            ("a good release", release(&format!("{image}:v2"))),
             (
-                "a bad one, 5% of its answers are errors",
-                release(&image.replace(":v2", ":v3-errors5").replace(":TAG", ":TAG-errors5")),
+                "a bad one: 5% of its answers are errors",
+                release(&format!("{image}:v3-errors5")),
             ),
         ] {
             if !what.is_empty() {
@@ -362,12 +356,7 @@ impl Page {
             self.say(&format!("  {command}"));
         }
         if std::io::stdin().is_terminal() {
-            let words = if self.own {
-                "an image"
-            } else {
-                "good, errors, slow, or an image"
-            };
-            self.say(&format!("\nor type here: {words}; q to end."));
+            self.say("\nor type here: good, errors, slow, or an image; q to end.");
         }
         self.say("");
     }

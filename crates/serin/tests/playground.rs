@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, Receiver},
     time::{Duration, Instant},
 };
 
@@ -16,33 +17,32 @@ const ROLLOUT: &str = "/apis/argoproj.io/v1alpha1/namespaces/shop/rollouts/shop"
 const ROUTE: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/shop/httproutes/shop";
 const PODS: &str = "/api/v1/namespaces/shop/pods";
 
+/// Whatever is waited for comes within seconds, or on a busy machine within this.
+const LONGEST: Duration = Duration::from_secs(120);
+
 struct Playground {
     child: Child,
-    lines: BufReader<ChildStdout>,
+    lines: Receiver<String>,
     at: Value,
     /// Everything that was said so far.
     said: Vec<String>,
 }
 
 impl Playground {
-    /// Neither HOME nor PATH: no Prometheus is found, and nothing else either.
     fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_serin"))
-            .args(["playground", "--json"])
-            .args(arguments)
-            .env_clear()
-            .env("TMPDIR", std::env::temp_dir())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program can be run");
-        let mut lines = BufReader::new(child.stdout.take().expect("a pipe"));
-        let mut first = String::new();
-        lines.read_line(&mut first).expect("a line");
+        let (child, stdout, at) = run(arguments);
+        let (sender, lines) = mpsc::channel();
+        // Ends with the pipe.
+        std::thread::spawn(move || {
+            stdout
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
         Self {
-            at: serde_json::from_str(&first).unwrap_or_else(|e| panic!("{e}: {first}")),
             child,
             lines,
+            at,
             said: Vec::new(),
         }
     }
@@ -60,9 +60,8 @@ impl Playground {
     /// Reads on until something is said.
     fn until(&mut self, part: &str) -> String {
         loop {
-            let mut line = String::new();
-            let read = self.lines.read_line(&mut line).expect("a line");
-            assert!(read > 0, "it ended before it said {part:?}; it said {:#?}", self.said);
+            let line = self.lines.recv_timeout(LONGEST);
+            let line = line.unwrap_or_else(|e| panic!("{part:?} was never said: {e}; it said {:#?}", self.said));
             let line: Value = serde_json::from_str(&line).expect("JSON");
             let text = line["text"].as_str().expect("a text").to_owned();
             self.said.push(text.clone());
@@ -88,14 +87,9 @@ impl Playground {
 
     /// The value of a query that gives one.
     fn query(&self, query: &str) -> f64 {
-        let (code, body) = ask(
-            self.address("prometheus"),
-            "GET",
-            &format!("/api/v1/query?query={query}"),
-            "localhost",
-            "",
-            "",
-        );
+        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let path = format!("/api/v1/query?query={encoded}");
+        let (code, body) = ask(self.address("prometheus"), "GET", &path, "localhost", "", "");
         assert_eq!(code, 200, "{body}");
         let answer: Value = serde_json::from_str(&body).expect("JSON");
         let value = answer.pointer("/data/result/0/value/1").and_then(Value::as_str);
@@ -114,11 +108,26 @@ impl Playground {
     }
 
     fn end(&mut self) -> ExitStatus {
-        // A pipe that is full would keep it from ending.
-        let mut rest = String::new();
-        let _ = self.lines.read_to_string(&mut rest);
         self.child.wait().expect("it ends")
     }
+}
+
+/// Neither HOME nor PATH: no Prometheus is found, and nothing else either. Its output and the addresses that it begins with.
+fn run(arguments: &[&str]) -> (Child, BufReader<ChildStdout>, Value) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_serin"))
+        .args(["playground", "--json"])
+        .args(arguments)
+        .env_clear()
+        .env("TMPDIR", std::env::temp_dir())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program can be run");
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut first = String::new();
+    stdout.read_line(&mut first).expect("a line");
+    let at = serde_json::from_str(&first).unwrap_or_else(|e| panic!("{e}: {first}"));
+    (child, stdout, at)
 }
 
 impl Drop for Playground {
@@ -233,19 +242,12 @@ fn even_when_it_is_killed_its_folder_goes() {
 
 #[test]
 fn it_ends_when_nobody_reads_any_more() {
-    let mut playground = Playground::start(&["--rps", "0"]);
-    playground.until("the Rollout is Healthy");
-    let folder = playground.folder();
-    // Another pipe's end in its place: the old one closes.
-    let mut other = Command::new("true")
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("true can be run");
-    playground.lines = BufReader::new(other.stdout.take().expect("a pipe"));
-    other.wait().expect("it ends");
-    playground.release("shop:v2");
-    assert!(playground.child.wait().expect("it ends").success());
-    assert!(!folder.exists());
+    let (mut child, stdout, at) = run(&["--rps", "0"]);
+    let kubeconfig = at["kubeconfig"].as_str().expect("a path").to_owned();
+    drop(stdout);
+    // What it says next is that the shop gets healthy.
+    assert!(child.wait().expect("it ends").success());
+    assert!(!Path::new(&kubeconfig).exists());
 }
 
 #[test]
@@ -260,7 +262,7 @@ spec:
   metrics:
   - name: errors
     interval: 1s
-    count: 3
+    count: 60
     successCondition: isNaN(result) || result < 0.1
     provider:
       prometheus:

@@ -154,7 +154,10 @@ fn pods(before: Option<&Value>, now: Option<&Value>, add: &mut impl FnMut(String
         count.and_then(Value::as_i64).unwrap_or(0)
     };
     let (old, new) = (available(before), available(now));
-    if old != new {
+    let is_gone = now.is_none_or(|o| o.at("/spec/replicas").and_then(Value::as_i64) == Some(0));
+    if old != new && new == 0 && is_gone {
+        add(format!("no pod of {} is left", name_of(now, before)));
+    } else if old != new {
         let wanted = now.and_then(|o| o.at("/spec/replicas"));
         let wanted = wanted.and_then(Value::as_i64).unwrap_or(0);
         add(format!(
