@@ -1,8 +1,10 @@
-//! The one program: `serin controller` runs the controller, `serin rehearse` plays a release in virtual time, `serin crds` prints
-//! the resources' definitions.
+//! The one program: `serin controller` runs the controller, `serin explain` says what a Rollout is doing, `serin rehearse` plays
+//! a release in virtual time, `serin analysis` tries templates, `serin crds` prints the resources' definitions.
 
 mod analysis;
+mod cluster;
 mod controller;
+mod explain;
 mod rehearse;
 
 use std::process::ExitCode;
@@ -28,6 +30,7 @@ enum Command {
     /// Run the controller.
     Controller(Box<controller::Flags>),
     Rehearse(Box<rehearse::Flags>),
+    Explain(explain::Flags),
     /// Try analysis templates.
     #[command(subcommand)]
     Analysis(analysis::Command),
@@ -46,6 +49,7 @@ fn main() -> Result<ExitCode> {
     match arguments.command {
         Command::Controller(flags) => controller::run(*flags)?,
         Command::Rehearse(flags) => return Ok(rehearse::run(&flags)),
+        Command::Explain(flags) => return Ok(explain::run(&flags)),
         Command::Analysis(command) => return Ok(analysis::run(&command)),
         Command::Crds => {
             for definition in serin_api::crd::all() {
