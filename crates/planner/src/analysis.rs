@@ -218,9 +218,12 @@ fn shown(run: &AnalysisRunView) -> RunStatus {
 /// The run as the status shows it; a change of phase is an event (compat 3.7).
 fn report(purpose: Use, run: &AnalysisRunView, recorded: Option<&RunStatus>, draft: &mut Draft) -> RunStatus {
     let status = shown(run);
-    let known = recorded
-        .filter(|r| r.name == run.name)
-        .map_or("", |r| r.status.as_str());
+    let recorded = recorded.filter(|r| r.name == run.name);
+    let known = recorded.map_or("", |r| r.status.as_str());
+    if run.phase == Phase::Running && !run.message.is_empty() && recorded.is_none_or(|r| r.message.is_empty()) {
+        let text = format!("{} Analysis Run '{}' holds: {}", purpose.word(), run.name, run.message);
+        draft.event(Event::warning("AnalysisRunHolding", text));
+    }
     if known != status.status {
         let text = format!(
             "{} Analysis Run '{}' Status New: '{}' Previous: '{known}'",

@@ -423,7 +423,7 @@ fn line(run: &AnalysisRun, metric: &Metric, answered: &Answered) -> Line {
 }
 
 /// Conditions with their arguments filled in; what comes from Secrets stays hidden.
-fn conditions(run: &AnalysisRun, metric: &Metric) -> Vec<String> {
+pub(crate) fn conditions(run: &AnalysisRun, metric: &Metric) -> Vec<String> {
     let args = run.spec.args.as_deref().unwrap_or_default();
     let hidden = args.iter().filter(|arg| arg.value.is_none());
     let hidden: BTreeMap<String, String> = hidden.map(|arg| (arg.name.clone(), "***".to_owned())).collect();

@@ -8,12 +8,12 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use serin_api::analysis::{AnalysisRun, MetricResult};
+use serin_api::analysis::{AnalysisRun, Metric, MetricResult};
 use serin_controller::{Clock, Key, context::Memory, look::look, observe::Observed, stores::Stores};
 use serin_model::Settings;
 use serin_planner::{Explanation, WaitsFor, explain};
 
-use crate::cluster::Cluster;
+use crate::{analysis::conditions, cluster::Cluster};
 
 /// Say what a Rollout is doing, why, since when, and what happens next.
 #[derive(Debug, Args)]
@@ -172,8 +172,13 @@ fn text(key: &Key, known: &Explanation, runs: &[AnalysisRun], now: DateTime<Utc>
         let status = run.status.clone().unwrap_or_default();
         let name = run.metadata.name.as_deref().unwrap_or_default();
         let _ = writeln!(out, "\nAnalysisRun {name}: {}", word(status.phase.as_str()));
-        for metric in &status.metric_results {
-            let _ = writeln!(out, "  {}", measured(run, metric));
+        for metric in &run.spec.metrics {
+            let result = status.metric_results.iter().find(|result| result.name == metric.name);
+            let _ = writeln!(
+                out,
+                "  {}",
+                measured(run, metric, result.unwrap_or(&MetricResult::default()))
+            );
         }
     }
     out
@@ -183,15 +188,14 @@ fn word(phase: &str) -> &str {
     if phase.is_empty() { "not begun" } else { phase }
 }
 
-/// One metric in a line: verdict, counts, last value, and the condition that judges it.
-fn measured(run: &AnalysisRun, metric: &MetricResult) -> String {
-    let spec = run.spec.metrics.iter().find(|spec| spec.name == metric.name);
-    let mut parts = vec![format!("{}: {}", metric.name, word(metric.phase.as_str()))];
+/// One metric in a line: verdict, counts, last value, and the conditions that judge it.
+fn measured(run: &AnalysisRun, metric: &Metric, result: &MetricResult) -> String {
+    let mut parts = vec![format!("{}: {}", metric.name, word(result.phase.as_str()))];
     let counts = [
-        (metric.successful, "good"),
-        (metric.failed, "bad"),
-        (metric.inconclusive, "inconclusive"),
-        (metric.error, "without an answer"),
+        (result.successful, "good"),
+        (result.failed, "bad"),
+        (result.inconclusive, "inconclusive"),
+        (result.error, "without an answer"),
     ];
     let counts: Vec<String> = counts
         .iter()
@@ -203,23 +207,11 @@ fn measured(run: &AnalysisRun, metric: &MetricResult) -> String {
     } else {
         counts.join(", ")
     });
-    if let Some(value) = metric
-        .measurements
-        .last()
-        .map(|m| m.value.as_str())
-        .filter(|v| !v.is_empty())
-    {
-        parts.push(format!("last {value}"));
-    }
-    let conditions = [
-        ("good if", spec.and_then(|s| s.success_condition.as_deref())),
-        ("bad if", spec.and_then(|s| s.failure_condition.as_deref())),
-    ];
-    for (head, condition) in conditions {
-        parts.extend(condition.filter(|c| !c.is_empty()).map(|c| format!("{head} {c}")));
-    }
-    if !metric.message.is_empty() {
-        parts.push(metric.message.clone());
+    let value = result.measurements.last().map(|m| m.value.as_str());
+    parts.extend(value.filter(|v| !v.is_empty()).map(|v| format!("last {v}")));
+    parts.extend(conditions(run, metric));
+    if !result.message.is_empty() {
+        parts.push(result.message.clone());
     }
     parts.join("; ")
 }

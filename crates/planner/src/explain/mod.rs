@@ -222,9 +222,7 @@ pub fn explain(world: &World, now: DateTime<Utc>) -> Explanation {
             } else {
                 WaitsFor::Controller
             },
-            advice
-                .unwrap_or("Correct what is named; it goes on with the next change.")
-                .to_owned(),
+            text::sentence(advice.unwrap_or("correct what is named; it goes on with the next change")),
         )
         .because(text)
         .since(since);

@@ -485,7 +485,7 @@ fn with_background(s: &Situation<'_>, mut known: Explanation) -> Explanation {
         };
         known
             .why
-            .push(format!("Beside it AnalysisRun {} is {}{holds}", run.name, word(run)));
+            .push(format!("Beside it AnalysisRun {} is {}{holds}.", run.name, word(run)));
         known.analysis_runs.push(run.name.clone());
     }
     known.analysis_runs.extend(step.map(|run| run.name.clone()));

@@ -44,3 +44,11 @@ pub(super) fn part(s: &Situation<'_>, weight: i32) -> String {
     let percent = f64::from(weight) * 100.0 / f64::from(s.canary.max_weight().max(1));
     format!("{}%", (percent * 10.0).round() / 10.0)
 }
+
+/// Advice as a sentence.
+pub(super) fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|c| c.to_ascii_uppercase());
+    let end = if text.ends_with('.') { "" } else { "." };
+    first.into_iter().chain(letters).chain(end.chars()).collect()
+}
