@@ -1,7 +1,7 @@
 //! How a pod behaves, read off its object: an annotation, an environment variable, or the tag of its image. Pure.
 //!
 //! The words are those of `serin rehearse --fault`: `errors=30%`, `latency=+900ms`, `latency=x3`, `crashloop`,
-//! `slowstart=90s`, `oom=5m`, each with `,share=10%` and `,after=4m` if wanted, several separated by `;`, or `none`.
+//! `slowstart=90s`, `oom=5m`, each with `,share=10%`, `,after=4m` and `,above=25` if wanted, several separated by `;`, or `none`.
 //! A tag cannot hold `=` and `%`: there they are `shop:v3-errors30`, `-latency900ms`, `-latencyx3`, `-crashloop`,
 //! `-slowstart90s`, `-oom5m`.
 
@@ -100,11 +100,12 @@ impl Behaviour {
         }
     }
 
-    /// What becomes of the n-th answer (from 0) of a container that has run for so long: how much longer than usual it takes,
-    /// as a factor and an addition, and whether it is an error.
-    pub(crate) fn answer(&self, n: u64, age: Duration) -> Fate {
+    /// What becomes of the n-th answer (from 0) of a container that has run for so long and gets so many requests per second:
+    /// how much longer than usual it takes, as a factor and an addition, and whether it is an error.
+    pub(crate) fn answer(&self, n: u64, age: Duration, rate: f64) -> Fate {
         let mut fate = Fate::default();
-        for fault in self.faults.iter().filter(|fault| age >= fault.after) {
+        let strikes = |fault: &&Fault| age >= fault.after && (fault.above <= 0.0 || rate > fault.above);
+        for fault in self.faults.iter().filter(strikes) {
             match fault.kind {
                 FaultKind::Errors(share) => fate.is_error |= hits(share * fault.share, n),
                 FaultKind::SlowerBy(by) if hits(fault.share, n) => fate.later += by,
@@ -258,7 +259,7 @@ mod tests {
             Some("errors=5%; latency=+800ms,share=10%,after=1s"),
             None,
         ));
-        let fates = |age: Duration| (0..200).map(|n| behaviour.answer(n, age)).collect::<Vec<_>>();
+        let fates = |age: Duration| (0..200).map(|n| behaviour.answer(n, age, 30.0)).collect::<Vec<_>>();
         let late = fates(Duration::from_secs(1));
         assert_eq!(late.iter().filter(|f| f.is_error).count(), 10);
         assert_eq!(late.iter().filter(|f| f.later > Duration::ZERO).count(), 20);
@@ -269,6 +270,13 @@ mod tests {
                 .count(),
             0
         );
+    }
+
+    #[test]
+    fn what_strikes_under_load_spares_a_pod_with_little() {
+        let behaviour = Behaviour::of(&pod("shop:v3", Some("errors=100%,above=25"), None));
+        assert!(behaviour.answer(0, Duration::ZERO, 26.0).is_error);
+        assert!(!behaviour.answer(0, Duration::ZERO, 25.0).is_error);
     }
 
     #[test]

@@ -69,6 +69,7 @@ impl Container {
             ready_after,
             log: log.clone(),
             answers: AtomicU64::new(0),
+            rate: Mutex::new(Rate::default()),
             requests: Mutex::new(Requests::new("http_requests_total", "http_request_duration_seconds")),
         });
         let mut container = Self {
@@ -101,6 +102,27 @@ impl Container {
     }
 }
 
+/// Requests in the present second and in the one before.
+#[derive(Debug, Default)]
+struct Rate {
+    second: u64,
+    present: u64,
+    before: u64,
+}
+
+impl Rate {
+    /// Counts a request; how many there were in a second lately.
+    fn count(&mut self, age: Duration) -> f64 {
+        let second = age.as_secs();
+        if second != self.second {
+            self.before = if second == self.second + 1 { self.present } else { 0 };
+            (self.second, self.present) = (second, 0);
+        }
+        self.present += 1;
+        self.before.max(self.present) as f64
+    }
+}
+
 struct State {
     identity: Identity,
     behaviour: Behaviour,
@@ -108,6 +130,7 @@ struct State {
     ready_after: Option<Duration>,
     log: Log,
     answers: AtomicU64,
+    rate: Mutex<Rate>,
     requests: Mutex<Requests>,
 }
 
@@ -131,7 +154,9 @@ impl State {
         }
         let begin = Instant::now();
         let n = self.answers.fetch_add(1, Ordering::Relaxed);
-        let fate = self.behaviour.answer(n, self.started.elapsed());
+        let age = self.started.elapsed();
+        let rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner).count(age);
+        let fate = self.behaviour.answer(n, age, rate);
         // 2 to 8 ms, evenly spread without a random number: multiples of the golden ratio fill the range.
         let spread = (n as f64 * 0.618_033_988_749_895).fract();
         let usual = Duration::from_micros(2000 + (spread * 6000.0) as u64);

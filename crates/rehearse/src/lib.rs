@@ -6,14 +6,18 @@
 
 pub mod answers;
 pub mod assume;
+mod definitions;
+mod json;
 pub mod load;
 pub mod play;
 pub mod pods;
 pub mod prometheus;
 pub mod relabel;
 pub mod report;
+pub mod series;
 pub mod setup;
 pub mod timeline;
+pub mod told;
 
 pub use serin_staging::{fault, manifests};
 

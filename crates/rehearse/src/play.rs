@@ -2,15 +2,16 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, LazyLock},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use serin_controller::{Clock, Config, Context};
-use serin_kubesim::{Asked, Change, Cluster, Crd, Options, Patch, workloads::Workloads};
+use serin_kubesim::{Asked, Change, Cluster, Options, Patch, workloads::Workloads};
 use serin_model::At as _;
+use serin_planner::Explanation;
 use serin_providers::{ProviderSettings, Providers};
 use tokio::{
     task::JoinHandle,
@@ -20,11 +21,14 @@ use tokio::{
 use crate::{
     Problem,
     assume::Assumptions,
+    definitions,
+    json::text,
     load::{Load, Totals},
     pods::{self, Pods},
     prometheus::{Prometheus, Transport, metrics_asking},
-    relabel::Relabelling,
+    series::Exposition,
     setup::Setup,
+    told::{Listener, Told},
 };
 
 /// Who applies manifests, and goes on from pauses without an end.
@@ -48,12 +52,14 @@ pub struct Rehearsal {
     pub setup: Setup,
     /// What is assumed.
     pub assumptions: Assumptions,
-    /// How pods' labels become those of series.
-    pub relabelling: Relabelling,
+    /// What the series of pods and gateway are called.
+    pub exposition: Exposition,
     /// Values of metrics that are not simulated, by their names.
     pub assumed: BTreeMap<String, f64>,
     /// How long users and Prometheus have been there when the release begins.
     pub warm_up: Duration,
+    /// Users' requests are counted at least so long after the change of the image.
+    pub stay: Duration,
 }
 
 /// How a release ended.
@@ -88,16 +94,9 @@ pub struct Replay {
     pub requests: Vec<Asked>,
     /// The new version's share of requests over time, each time that it changed.
     pub shares: Vec<(Duration, f64)>,
+    /// What people would have been told, each time that it changed.
+    pub told: Vec<(Duration, Explanation)>,
 }
-
-/// Parsed once per process.
-static DEFINITIONS: LazyLock<Result<Vec<Arc<Crd>>, String>> = LazyLock::new(|| {
-    let routes: Value = serde_saphyr::from_str(serin_staging::HTTP_ROUTES).map_err(|e| e.to_string())?;
-    let own = serin_api::crd::all().into_iter().map(|definition| definition.object);
-    own.chain([routes])
-        .map(|object| Crd::parse(&object).map_err(|status| status.message))
-        .collect()
-});
 
 /// How long the first version may take to come up.
 const FIRST: Duration = Duration::from_secs(3600);
@@ -132,6 +131,7 @@ struct Run<'a> {
     tasks: Vec<JoinHandle<()>>,
     started: Instant,
     shares: Vec<(Duration, f64)>,
+    told: Told,
     /// Since when a person could go on.
     waits: Option<Duration>,
 }
@@ -155,7 +155,7 @@ impl<'a> Run<'a> {
             seed,
             ..Options::default()
         });
-        for crd in DEFINITIONS.as_ref().map_err(|e| Problem::Bug(e.clone()))? {
+        for crd in definitions::all()? {
             cluster.register(crd);
         }
         let pods = Arc::new(Pods {
@@ -181,7 +181,7 @@ impl<'a> Run<'a> {
             cluster.clone(),
             setup,
             assumptions,
-            &rehearsal.relabelling,
+            &rehearsal.exposition,
             &rehearsal.assumed,
             load,
             seed,
@@ -196,6 +196,13 @@ impl<'a> Run<'a> {
         };
         let clock = Clock::starting_at(start);
         let context = Context::new(cluster.client(CONTROLLER), clock, Arc::new(providers), config);
+        let told = Told::default();
+        let listener = Listener {
+            inner: Arc::clone(&context.audit),
+            started: Instant::now(),
+            told: Arc::clone(&told),
+        };
+        let context = context.with_audit(Arc::new(listener));
         let run = Self {
             rehearsal,
             cluster,
@@ -209,6 +216,7 @@ impl<'a> Run<'a> {
             ],
             started: Instant::now(),
             shares: Vec::new(),
+            told,
             waits: None,
         };
         run.create()?;
@@ -246,7 +254,7 @@ impl<'a> Run<'a> {
         let healthy = |rollout: &Value| (rollout["status"]["phase"] == "Healthy").then_some(());
         let up = self.until(FIRST, |_, rollout| Ok(healthy(rollout))).await?;
         if up.is_none() {
-            let message = text(&self.rollout(), "/status/message");
+            let message = text(&self.rollout(), "/status/message").to_owned();
             return Err(Problem::BadInput(format!(
                 "the version before does not get healthy within {FIRST:?}: {message}"
             )));
@@ -258,7 +266,7 @@ impl<'a> Run<'a> {
         let limit = self.rehearsal.assumptions.limit;
         let outcome = self.until(limit, Self::outcome).await?;
         let outcome = outcome.unwrap_or_else(|| {
-            let status = text(&self.rollout(), "/status/message");
+            let status = text(&self.rollout(), "/status/message").to_owned();
             Outcome::Stuck(format!("it goes on after {limit:?}: {status}"))
         });
         let length = self.now() - changed;
@@ -272,6 +280,8 @@ impl<'a> Run<'a> {
                 off = Some(self.now() - changed);
             }
         }
+        let rest = (changed + self.rehearsal.stay).saturating_sub(self.now());
+        self.until(rest, |_, _| Ok(None::<()>)).await?;
         let totals = self.prometheus.with_load(Load::totals).since(before);
         let requests = self.cluster.take_requests();
         Ok(Replay {
@@ -283,6 +293,7 @@ impl<'a> Run<'a> {
             history: self.cluster.history(),
             requests: requests.into_iter().filter(|r| r.user == CONTROLLER).collect(),
             shares: std::mem::take(&mut self.shares),
+            told: std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner)),
         })
     }
 
@@ -348,7 +359,7 @@ impl<'a> Run<'a> {
             .flatten()
             .find(|c| c["type"] == "InvalidSpec" && c["status"] == "True");
         if let Some(condition) = invalid {
-            return Err(Problem::BadInput(text(condition, "/message")));
+            return Err(Problem::BadInput(text(condition, "/message").to_owned()));
         }
         match self.prometheus.refused() {
             None => Ok(()),
@@ -370,12 +381,12 @@ impl<'a> Run<'a> {
         if observed != rollout["metadata"]["generation"].as_i64() {
             return Ok(None);
         }
-        let (phase, message) = (text(status, "/phase"), text(status, "/message"));
+        let (phase, message) = (text(status, "/phase"), text(status, "/message").to_owned());
         if status["abort"] == true {
             return Ok(Some(Outcome::Aborted(message)));
         }
         let is_stable = status["stableRS"] == status["currentPodHash"];
-        Ok(match phase.as_str() {
+        Ok(match phase {
             "Healthy" if is_stable => Some(Outcome::Promoted),
             "Degraded" => Some(Outcome::Stuck(message)),
             "Paused" => self.pause(rollout)?,
@@ -396,7 +407,7 @@ impl<'a> Run<'a> {
             .flatten()
             .filter_map(|c| c["reason"].as_str())
             .collect();
-        let message = || text(status, "/message");
+        let message = || text(status, "/message").to_owned();
         if reasons.contains(&"InconclusiveAnalysisRun") || rollout["spec"]["paused"] == true {
             return Ok(Some(Outcome::Held(message())));
         }
@@ -425,8 +436,4 @@ impl<'a> Run<'a> {
         }
         Ok(None)
     }
-}
-
-fn text(object: &Value, path: &str) -> String {
-    object.at(path).and_then(Value::as_str).unwrap_or_default().to_owned()
 }

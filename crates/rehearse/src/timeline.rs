@@ -28,6 +28,10 @@ pub fn lines(replay: &Replay) -> Vec<Line> {
         });
     };
     for change in replay.history.iter().filter(|change| change.at >= replay.changed) {
+        // What the Rollout says of itself is explained below.
+        if change.resource.plural == "rollouts" {
+            continue;
+        }
         let (old, new) = (change.old.as_deref(), change.new.as_deref());
         for text in told(change.resource.plural, old, new) {
             add(change.at, text);
@@ -35,6 +39,10 @@ pub fn lines(replay: &Replay) -> Vec<Line> {
     }
     for (at, share) in replay.shares.iter().filter(|(at, _)| *at > replay.changed) {
         add(*at, format!("{:.1}% of requests go to the new version", share * 100.0));
+    }
+    for (at, explanation) in replay.told.iter().filter(|(at, _)| *at > replay.changed) {
+        let why = explanation.why.first().map_or(String::new(), |why| format!(" {why}"));
+        add(*at, format!("{}{why}", explanation.what));
     }
     lines.sort_by_key(|line| line.at);
     lines

@@ -9,7 +9,7 @@ use serin_rehearse::{
     assume::Assumptions,
     manifests::documents,
     play::{Outcome, Rehearsal, Replay, World, play},
-    relabel::Relabelling,
+    series::Exposition,
     setup::prepare,
     timeline,
 };
@@ -74,9 +74,10 @@ fn rehearsal(words: &[(&str, &str)], fault: &str) -> Rehearsal {
             limit: Duration::from_secs(1800),
             ..Assumptions::default()
         },
-        relabelling: Relabelling::default(),
+        exposition: Exposition::default(),
         assumed: BTreeMap::new(),
         warm_up: Duration::from_secs(120),
+        stay: Duration::ZERO,
     }
 }
 
@@ -151,7 +152,10 @@ fn scrape_interval_window_and_relabelling_change_what_is_measured() {
     );
     assert!(aborted(&measured(&rare, &[("[1m]", "[4m]")])));
     let without_hash = |r: &mut Rehearsal| {
-        r.relabelling.drop.insert("rollouts_pod_template_hash".to_owned());
+        r.exposition
+            .relabelling
+            .drop
+            .insert("rollouts_pod_template_hash".to_owned());
     };
     assert!(!aborted(&measured(&without_hash, &[])), "no series carries the hash");
 }
@@ -237,6 +241,25 @@ fn what_is_referred_to_and_not_given_is_supplied_and_said() {
 }
 
 #[test]
+fn a_field_that_means_nothing_is_named_with_its_place() {
+    let manifest = "kind: Rollout\napiVersion: argoproj.io/v1alpha1\nmetadata: { name: web }\nspec:\n  selector: { matchLabels: { app: web } }\n  template:\n    metadata: { labels: { app: web } }\n    spec: { containers: [{ name: app, image: 'web:2' }] }\n  strategy: { canary: { stepz: [{ setWeight: 5 }] } }\n";
+    let setup = prepare(&documents("web.yaml", manifest).unwrap(), None).unwrap();
+    let notes = setup.notes.join("\n");
+    assert!(
+        notes.contains("web.yaml: Rollout/web: spec.strategy.canary.stepz"),
+        "{notes}"
+    );
+}
+
+#[test]
+fn the_timeline_tells_what_is_explained() {
+    let replay = play(&rehearsal(&[], "errors=30%"), World::Faulty, 1).unwrap();
+    let told = text(&replay);
+    assert!(told.contains("Revision 2 is at step "), "{told}");
+    assert!(replay.told.iter().any(|(_, known)| !known.why.is_empty()));
+}
+
+#[test]
 fn the_manifest_from_the_field_plays_with_our_template_and_without_a_router() {
     let read = |path: &str| std::fs::read_to_string(format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let template = read("analysis-templates/http-success-rate.yaml")
@@ -250,9 +273,10 @@ fn the_manifest_from_the_field_plays_with_our_template_and_without_a_router() {
             errors: 0.0001,
             ..Assumptions::default()
         },
-        relabelling: Relabelling::default(),
+        exposition: Exposition::default(),
         assumed: BTreeMap::new(),
         warm_up: Duration::from_secs(360),
+        stay: Duration::ZERO,
     };
     let replay = play(&rehearsal, World::Healthy, 1).unwrap();
     assert_eq!(replay.outcome, Outcome::Promoted, "{}", text(&replay));

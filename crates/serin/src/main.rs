@@ -1,8 +1,11 @@
-//! The one program: `serin controller` runs the controller, `serin rehearse` plays a release in virtual time, `serin
-//! playground` shows it at work without a cluster, `serin crds` prints the resources' definitions.
+//! The one program: `serin controller` runs the controller, `serin explain` says what a Rollout is doing, `serin rehearse` plays
+//! a release in virtual time, `serin playground` shows all of it without a cluster, `serin analysis` tries templates, `serin crds`
+//! prints the resources' definitions.
 
 mod analysis;
+mod cluster;
 mod controller;
+mod explain;
 mod files;
 mod playground;
 mod rehearse;
@@ -31,6 +34,7 @@ enum Command {
     Controller(Box<controller::Flags>),
     Rehearse(Box<rehearse::Flags>),
     Playground(Box<playground::Flags>),
+    Explain(explain::Flags),
     /// Try analysis templates.
     #[command(subcommand)]
     Analysis(analysis::Command),
@@ -50,6 +54,7 @@ fn main() -> Result<ExitCode> {
         Command::Controller(flags) => controller::run(*flags)?,
         Command::Rehearse(flags) => return Ok(rehearse::run(&flags)),
         Command::Playground(flags) => return playground::run(&flags),
+        Command::Explain(flags) => return Ok(explain::run(&flags)),
         Command::Analysis(command) => return Ok(analysis::run(&command)),
         Command::Crds => {
             for definition in serin_api::crd::all() {
