@@ -71,8 +71,11 @@ fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-/// One line of Prometheus' text format: name, labels, value. Nothing for comments and for what is none.
-pub(crate) fn sample(line: &str) -> Option<(&str, Vec<(String, String)>, f64)> {
+/// Name, labels, value.
+pub(crate) type Sample<'a> = (&'a str, Vec<(String, String)>, f64);
+
+/// One line of Prometheus' text format. Nothing for comments and for what is none.
+pub(crate) fn sample(line: &str) -> Option<Sample<'_>> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
         return None;

@@ -35,7 +35,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// What the releases play on.
 enum Ground {
     Cluster { cluster: Box<Cluster>, kubectl: PathBuf },
-    Playground(Playground),
+    Playground(Box<Playground>),
 }
 
 /// Everything that the releases play on, and users.
@@ -61,7 +61,7 @@ impl Stage {
         let stage = Self {
             client: playground.client().await?,
             load: Load::start(LoadOptions::new(playground.gateway, HOST, RATE)),
-            ground: Ground::Playground(playground),
+            ground: Ground::Playground(Box::new(playground)),
         };
         stage.come_up(begin, page).await?;
         Ok(stage)
