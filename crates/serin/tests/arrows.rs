@@ -39,9 +39,11 @@ const ARROWS: &[(&str, &[&str])] = &[
         "serin-rehearse",
         &[
             "serin-api",
+            "serin-audit",
             "serin-controller",
             "serin-kubesim",
             "serin-model",
+            "serin-planner",
             "serin-promql",
             "serin-providers",
             "serin-staging",
