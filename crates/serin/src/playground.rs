@@ -116,9 +116,9 @@ async fn show(flags: &Flags, stage: Stage, begin: Instant) -> Result<ExitCode> {
     };
     let end = async {
         tokio::select! {
-            _ = interrupt.recv() => 130,
-            _ = terminate.recv() => 0,
-            _ = hangup.recv() => 0,
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
     };
     let mut end = std::pin::pin!(end);
@@ -136,16 +136,16 @@ async fn show(flags: &Flags, stage: Stage, begin: Instant) -> Result<ExitCode> {
     page.opening();
     let (mut playground, mut lines) = tokio::select! {
         biased;
-        _ = &mut end => return Ok(ExitCode::from(130)),
+        () = &mut end => return Ok(ExitCode::SUCCESS),
         started = Playground::start(folder, options.clone()) => started?,
     };
     page.addresses(&playground, &options);
     let mut typed = Typed::new(flags);
-    let code = loop {
+    loop {
         tokio::select! {
             biased;
-            code = &mut end => break code,
-            () = page.unread.notified() => break 0,
+            () = &mut end => break,
+            () = page.unread.notified() => break,
             error = playground.broken() => {
                 playground.end().await;
                 return Err(error.into());
@@ -153,12 +153,12 @@ async fn show(flags: &Flags, stage: Stage, begin: Instant) -> Result<ExitCode> {
             Some(line) = lines.recv() => page.line(&line),
             Some(word) = typed.next() => {
                 if matches!(word.as_str(), "q" | "quit" | "exit") {
-                    break 0;
+                    break;
                 }
                 release(&page, &playground, &options.stage, &word);
             }
         }
-    };
+    }
     let users = playground.users();
     page.say(&format!(
         "\nEnding: {} requests of users, {} failed. The kubeconfig and everything else is gone.",
@@ -166,7 +166,7 @@ async fn show(flags: &Flags, stage: Stage, begin: Instant) -> Result<ExitCode> {
     ));
     playground.end().await;
     // Ctrl-C is how a playground ends: no failure.
-    Ok(ExitCode::from(if code == 130 { 0 } else { code }))
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The controller's log goes into a file: the terminal is for what happens.
