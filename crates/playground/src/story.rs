@@ -69,8 +69,9 @@ fn is_turn(change: &Change) -> bool {
 
 /// Events about pods and the like, which every cluster has, and those that say what another line says as well.
 fn is_noise(change: &Change) -> bool {
-    const SAID_OTHERWISE: [&str; 6] = [
+    const SAID_OTHERWISE: [&str; 7] = [
         "AnalysisRunFailed",
+        "AnalysisRunHolding",
         "AnalysisRunRunning",
         "RolloutAborted",
         "RolloutAddedToInformer",
