@@ -12,6 +12,7 @@ mod outages;
 mod plugin;
 mod quiet;
 mod recordings;
+mod rehearsed;
 mod release;
 mod resources;
 mod restarts;
@@ -33,6 +34,7 @@ pub(crate) fn all(round: usize) -> Vec<Test> {
         observability::tests,
         mistakes::tests,
         contention::tests,
+        rehearsed::tests,
         restarts::tests,
         outages::tests,
         audit::tests,
