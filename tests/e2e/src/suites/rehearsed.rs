@@ -15,7 +15,7 @@ use serin_rehearse::{
 use crate::{
     app,
     runner::{Stage, Test},
-    space::{SOON, Space},
+    space::{SOON, Space, is_observed},
     suites::gate,
     world::World,
 };
@@ -30,6 +30,7 @@ pub(super) fn tests(round: usize) -> Vec<Test> {
 
 /// Between two measurements; no time may differ by more.
 const INTERVAL: Duration = Duration::from_secs(5);
+const STEPS: usize = 3;
 const DEADLINE: u64 = 20;
 /// A release that has not ended by then waits.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -55,10 +56,17 @@ enum Verdict {
 #[derive(Clone, Copy, Debug)]
 struct End {
     verdict: Verdict,
-    /// Steps that were completed.
+    /// Steps that were completed; of a promoted version all, whose last event may still be on its way.
     steps: usize,
     /// From the change of the image.
     after: Duration,
+}
+
+impl End {
+    fn new(verdict: Verdict, steps: usize, after: Duration) -> Self {
+        let steps = if verdict == Verdict::Promoted { STEPS } else { steps };
+        Self { verdict, steps, after }
+    }
 }
 
 async fn agree(world: &World, round: usize) -> Result<String> {
@@ -122,7 +130,7 @@ async fn released(world: &World, namespace: String, env: &[(&str, &str)], rps: f
     space.release("demo:v2", env.into()).await?;
     let ended = space
         .until("the end of the release", LIMIT, |seen| {
-            match seen.status()["phase"].as_str() {
+            match seen.status()["phase"].as_str().filter(|_| is_observed(seen.rollout())) {
                 Some("Healthy") => Some(Verdict::Promoted),
                 Some("Degraded") => Some(Verdict::Aborted),
                 _ => None,
@@ -139,7 +147,7 @@ async fn released(world: &World, namespace: String, env: &[(&str, &str)], rps: f
     drop(load);
     // Waiting for as long as it may take is an end, too.
     let verdict = ended.unwrap_or(Verdict::Waits);
-    Ok(End { verdict, steps, after })
+    Ok(End::new(verdict, steps, after))
 }
 
 /// The median of some replays of the same manifests.
@@ -200,9 +208,5 @@ fn end_of(replay: &Replay) -> End {
         let event = change.new.as_deref().filter(|_| change.old.is_none());
         event.is_some_and(|event| event["reason"] == "RolloutStepCompleted")
     });
-    End {
-        verdict,
-        steps: completed.count(),
-        after: replay.length,
-    }
+    End::new(verdict, completed.count(), replay.length)
 }
