@@ -1,7 +1,8 @@
-//! The one program: `serin controller` runs the controller, `serin rehearse` plays a release in virtual time, `serin crds` prints
-//! the resources' definitions.
+//! The one program: `serin controller` runs the controller, `serin check` says what is wrong with an installation,
+//! `serin rehearse` plays a release in virtual time, `serin crds` prints the resources' definitions.
 
 mod analysis;
+mod check;
 mod controller;
 mod rehearse;
 
@@ -27,6 +28,7 @@ struct Arguments {
 enum Command {
     /// Run the controller.
     Controller(Box<controller::Flags>),
+    Check(Box<check::Flags>),
     Rehearse(Box<rehearse::Flags>),
     /// Try analysis templates.
     #[command(subcommand)]
@@ -45,6 +47,7 @@ fn main() -> Result<ExitCode> {
     }
     match arguments.command {
         Command::Controller(flags) => controller::run(*flags)?,
+        Command::Check(flags) => return Ok(check::run(&flags)),
         Command::Rehearse(flags) => return Ok(rehearse::run(&flags)),
         Command::Analysis(command) => return Ok(analysis::run(&command)),
         Command::Crds => {
