@@ -1,20 +1,23 @@
 //! The resource definitions: are they there, whose are they, and does their schema know all that Serin knows.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use serde_json::Value;
 use serin_api::{GROUP, VERSION, crd};
 
 use super::{
-    line::{CRD, CRD_SCHEMA, CRD_STORED, Line},
+    line::{CRD, CRD_FREE, CRD_SCHEMA, CRD_STORED, Line},
     observed::{Observed, condition, list, text},
 };
 
 const APPLY: &str = "`kubectl apply -k deploy/crds` (or `serin crds | kubectl apply -f -`)";
 
+/// The definitions of this Serin; made once, from the types.
+pub(super) static SHIPPED: LazyLock<Vec<crd::Definition>> = LazyLock::new(crd::all);
+
 /// Names of the definitions, in the order in which they are shipped.
 pub(super) fn names() -> impl Iterator<Item = String> {
-    crd::all().into_iter().map(|d| format!("{}.{GROUP}", d.plural))
+    SHIPPED.iter().map(|d| format!("{}.{GROUP}", d.plural))
 }
 
 /// Whose definition it is.
@@ -45,7 +48,7 @@ fn owner(definition: &Value) -> Owner {
 
 pub(super) fn findings(seen: &Observed) -> Vec<Line> {
     let mut lines = Vec::new();
-    for shipped in crd::all() {
+    for shipped in SHIPPED.iter() {
         let name = format!("{}.{GROUP}", shipped.plural);
         let about = format!("CustomResourceDefinition {name}");
         let found = match seen.definitions.get(&name) {
@@ -54,7 +57,7 @@ pub(super) fn findings(seen: &Observed) -> Vec<Line> {
             Some(Err(_)) | None => continue,
         };
         match found {
-            None if seen.is_before => lines.push(CRD.pass(about, "is free to be created")),
+            None if seen.is_before => lines.push(CRD_FREE.pass(about, "is free to be created")),
             None if shipped.plural == "experiments" => lines.push(CRD.warn(
                 about,
                 "is not there; Serin does not act on Experiments yet, clients may miss it",

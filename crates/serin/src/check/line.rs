@@ -173,6 +173,7 @@ checks! {
     API_VERSION = Kubernetes "api-version" "new enough";
     GATEWAY_API = Kubernetes "gateway-api" "served";
     READING = Kubernetes "reading" "could be read";
+    CRD_FREE = Definitions "crd-free" "free to be created";
     CRD = Definitions "crd" "there, established, v1alpha1 is served";
     CRD_SCHEMA = Definitions "crd-schema" "the schema is the one of this Serin";
     CRD_STORED = Definitions "crd-stored-versions" "everything is stored as v1alpha1";

@@ -190,9 +190,9 @@ async fn cluster(flags: &Flags) -> Result<(Client, Wanted)> {
         None if flags.context.is_some() => Config::from_kubeconfig(&options)
             .await
             .context("cannot use --context")?,
-        None => Config::infer()
-            .await
-            .context("no cluster is configured: set KUBECONFIG, or give --kubeconfig FILE")?,
+        None => Config::infer().await.map_err(|e| {
+            anyhow::anyhow!("no cluster is configured: set KUBECONFIG, or give --kubeconfig FILE ({e})")
+        })?,
     };
     config.connect_timeout = Some(Duration::from_secs(10));
     // A refusal is an answer here.

@@ -58,6 +58,7 @@ fn one(seen: &Observed, templates: &Templates, app: &App) -> Vec<Line> {
                 format!("is invalid (InvalidSpec), Serin leaves it as it is: {error}"),
                 error
                     .advice
+                    .map(|advice| capitalised(&advice))
                     .unwrap_or_else(|| "Correct the field: Serin goes on by itself.".to_owned()),
             ),
         ),
@@ -76,6 +77,13 @@ fn one(seen: &Observed, templates: &Templates, app: &App) -> Vec<Line> {
         )
     });
     lines
+}
+
+fn capitalised(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next()
+        .map(|first| format!("{}{}", first.to_uppercase(), rest.as_str()))
+        .unwrap_or_default()
 }
 
 /// The first thing that is wrong with a spec or the templates that it names.

@@ -125,11 +125,19 @@ fn rollout(seen: &Observed, about: &str, uses: &[&Use]) -> Vec<Line> {
             }
         };
         let Some(target) = &one.target else {
-            lines.push(PROMETHEUS_ADDRESS.fail(
-                about,
-                format!("metric {} names no Prometheus, and no controller has an address", one.metric),
-                "Set ARGO_ROLLOUTS_PROMETHEUS_ADDRESS in the controller's Deployment, or provider.prometheus.address in the template.",
-            ));
+            lines.push(if seen.controllers.is_ok() {
+                PROMETHEUS_ADDRESS.fail(
+                    about,
+                    format!("metric {} names no Prometheus, and no controller has an address", one.metric),
+                    "Set ARGO_ROLLOUTS_PROMETHEUS_ADDRESS in the controller's Deployment, or provider.prometheus.address in the template.",
+                )
+            } else {
+                PROMETHEUS_ADDRESS.warn(
+                    about,
+                    format!("metric {} names no Prometheus, and the controller's flags cannot be read", one.metric),
+                    "Say where it is: --prometheus URL.",
+                )
+            });
             continue;
         };
         if one.is_blind {
@@ -160,6 +168,7 @@ fn rollout(seen: &Observed, about: &str, uses: &[&Use]) -> Vec<Line> {
     // The worst of each kind first; the same words once.
     let mut said = BTreeSet::new();
     lines.retain(|line| said.insert((line.check.id, line.seen.clone())));
+    lines = together(lines);
     lines.sort_by_key(|line| std::cmp::Reverse(line.status));
     let is_fine = lines
         .iter()
@@ -176,6 +185,28 @@ fn rollout(seen: &Observed, about: &str, uses: &[&Use]) -> Vec<Line> {
         ));
     }
     lines
+}
+
+/// Where the way out is the same, the first is said and the others are counted.
+fn together(lines: Vec<Line>) -> Vec<Line> {
+    let mut kept: Vec<(Line, usize)> = Vec::new();
+    for line in lines {
+        let same =
+            |k: &&mut (Line, usize)| (k.0.check, k.0.status, &k.0.advice) == (line.check, line.status, &line.advice);
+        match kept.iter_mut().find(same) {
+            Some((_, more)) => *more += 1,
+            None => kept.push((line, 0)),
+        }
+    }
+    kept.into_iter()
+        .map(|(mut line, more)| {
+            if more > 0 {
+                line.seen
+                    .push_str(&format!(" (and {more} more of its queries' selectors alike)"));
+            }
+            line
+        })
+        .collect()
 }
 
 fn missing(about: &str, hashed: &Hashed, counts: &Counts) -> Line {
@@ -225,10 +256,14 @@ fn missing(about: &str, hashed: &Hashed, counts: &Counts) -> Line {
                 "Put analysis-templates/recording-rules.yaml among Prometheus' rule_files; the argument `window` must be one that it has.",
             );
         }
-        _ if counts.by_name == 0 && !counts.is_label_known => {
+        _ if !counts.is_label_known => {
+            let there = match counts.by_name {
+                0 => format!("there is no series {metric}"),
+                n => format!("there are {n} series {metric}, none with the conditions of {any}"),
+            };
             return HASH_LABEL.fail(
                 about,
-                format!("there is no series {metric}, and no series of this Prometheus has the label {label}: it is not taken over from the pods"),
+                format!("{there}, and no series of this Prometheus has the label {label}: it is not taken over from the pods"),
                 relabel,
             );
         }

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use super::line::{ALL, Line, Section, Status};
 
-/// So many findings of one kind are shown; the rest is counted.
+/// So many findings of one kind are all shown.
+const ALL_SHOWN: usize = 5;
+/// Of more, so many; the rest is counted.
 const SHOWN: usize = 3;
 
 /// How the findings are printed.
@@ -117,15 +119,16 @@ fn write_group(out: &mut String, group: &[&Line], style: Style) {
         return;
     }
     // What is to be done is said once where it is the same.
-    for (i, line) in group.iter().take(SHOWN).enumerate() {
+    let shown = if group.len() <= ALL_SHOWN { group.len() } else { SHOWN };
+    for (i, line) in group.iter().take(shown).enumerate() {
         let is_last_of_advice = group
             .get(i + 1)
-            .filter(|_| i + 1 < SHOWN)
+            .filter(|_| i + 1 < shown)
             .is_none_or(|next| next.advice != line.advice);
         write_line(out, line, style, is_last_of_advice);
     }
-    if group.len() > SHOWN {
-        let more = group.len() - SHOWN;
+    if group.len() > shown {
+        let more = group.len() - shown;
         write_text(
             out,
             first.status,
@@ -134,6 +137,12 @@ fn write_group(out: &mut String, group: &[&Line], style: Style) {
         );
     }
 }
+
+/// What goes on from a name; anything else stands behind a colon.
+const VERBS: [&str; 18] = [
+    "answers", "belongs", "can", "cannot", "does", "fits", "gives", "has", "is", "leads", "may", "names", "points",
+    "runs", "scales", "selects", "still", "stores",
+];
 
 /// `12 Rollouts`.
 fn kinds(group: &[&Line]) -> String {
@@ -150,10 +159,12 @@ fn plural(kind: &str) -> String {
 }
 
 fn write_line(out: &mut String, line: &Line, style: Style, with_advice: bool) {
+    let first = line.seen.split(' ').next().unwrap_or_default();
     let text = if line.about.is_empty() {
         line.seen.clone()
+    } else if VERBS.contains(&first) {
+        format!("{} {}", line.about, line.seen)
     } else {
-        // `is`, `has`, `may not` … go on from the name; what begins with a noun stands behind a colon.
         format!("{}: {}", line.about, line.seen)
     };
     write_text(out, line.status, &text, style);
