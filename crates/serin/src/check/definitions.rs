@@ -82,13 +82,13 @@ fn one(seen: &Observed, about: &str, shipped: &Value, found: &Value) -> Vec<Line
         Owner::Unknown => "somebody's (no label tells whose)",
     };
     let mut lines = Vec::new();
-    if let Some((status, _, message)) = condition(conditions, "Established")
-        && status != "True"
-    {
+    let established = condition(conditions, "Established");
+    if established.is_none_or(|(status, _, _)| status != "True") {
+        let message = established.map_or("it was made a moment ago", |(_, _, message)| message);
         lines.push(CRD.fail(
             about,
             format!("is not established: {message}"),
-            "Look at its conditions: `kubectl describe crd`. Another definition may have the same names.",
+            "Wait a moment; then look at its conditions with `kubectl describe crd`. Another definition may have the same names.",
         ));
         return lines;
     }

@@ -2,6 +2,7 @@
 
 mod aborts;
 mod audit;
+mod check;
 mod contention;
 mod definitions;
 mod field;
@@ -35,6 +36,7 @@ pub(crate) fn all(round: usize) -> Vec<Test> {
         contention::tests,
         restarts::tests,
         outages::tests,
+        check::tests,
         audit::tests,
     ];
     suites.into_iter().flat_map(|tests| tests(round)).collect()
