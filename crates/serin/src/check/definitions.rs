@@ -48,6 +48,14 @@ fn owner(definition: &Value) -> Owner {
 
 pub(super) fn findings(seen: &Observed) -> Vec<Line> {
     let mut lines = Vec::new();
+    let is_readable = seen.definitions.values().any(Result::is_ok);
+    if !is_readable && !seen.is_before && !seen.serves(&format!("{GROUP}/{VERSION}")) {
+        lines.push(CRD.fail(
+            "",
+            format!("the API server does not serve {GROUP}/{VERSION}: there can be no Rollouts"),
+            format!("{APPLY}."),
+        ));
+    }
     for shipped in SHIPPED.iter() {
         let name = format!("{}.{GROUP}", shipped.plural);
         let about = format!("CustomResourceDefinition {name}");

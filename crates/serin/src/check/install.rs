@@ -15,7 +15,10 @@ pub(super) fn findings(seen: &Observed) -> Vec<Line> {
         Ok(false) => INSTALL_NAMESPACE.pass("", format!("namespace {home} is free to be created")),
         Err(trouble) => INSTALL_NAMESPACE.warn(
             "",
-            format!("namespace {home}: cannot {trouble}"),
+            format!(
+                "whether there is a namespace {home} could not be read: {}",
+                trouble.message
+            ),
             "Ask somebody who may read namespaces.",
         ),
     });
@@ -68,40 +71,55 @@ fn may(seen: &Observed) -> Vec<Line> {
     let denied = |right: &Right| rights.answers.get(right) == Some(&false);
     let mut lines = Vec::new();
     let all = rights::to_install(&seen.home);
-    let missing: Vec<String> = all
-        .iter()
-        .filter(|right| denied(right))
-        .map(|right| match &right.namespace {
-            Some(namespace) => format!("{} {} in namespace {namespace}", right.verb, right.target()),
-            None => format!("{} {}", right.verb, right.target()),
-        })
-        .collect();
+    let missing: Vec<&Right> = all.iter().filter(|right| denied(right)).collect();
     lines.push(if missing.is_empty() {
         INSTALL_RIGHTS.pass("", format!("you may create all that `kubectl apply -k deploy` brings ({} rights)", all.len()))
     } else {
         INSTALL_RIGHTS.fail(
             "",
-            format!("you may not {}", missing.join(", ")),
+            format!("you may not: {}", listed(&missing)),
             "Install as a cluster admin. Without rights beyond one namespace: somebody applies deploy/crds for you, then \
              `kubectl apply -k deploy/overlays/namespaced`.",
         )
     });
-    let beyond: Vec<String> = rights::granted()
-        .iter()
-        .filter(|right| denied(right))
-        .map(|right| format!("{} {}", right.verb, right.target()))
-        .collect();
+    let beyond: Vec<&Right> = rights::granted().iter().filter(|right| denied(right)).collect();
     lines.push(if beyond.is_empty() || !denied(&rights::escalate()) {
         INSTALL_ESCALATION.pass("", "you may grant the controller its rights")
     } else {
         INSTALL_ESCALATION.fail(
             "",
             format!(
-                "you may not {} yourself, and the API server lets nobody grant more than they have",
-                beyond.join(", ")
+                "the API server lets nobody grant more than they have, and you may not: {}",
+                listed(&beyond)
             ),
             "Install as a cluster admin.",
         )
     });
     lines
+}
+
+/// `create, patch namespaces; create, patch roles in namespace n; …`, the first few.
+fn listed(rights: &[&Right]) -> String {
+    const SHOWN: usize = 4;
+    let mut targets: Vec<(String, Vec<&str>)> = Vec::new();
+    for right in rights {
+        let target = match &right.namespace {
+            Some(namespace) => format!("{} in namespace {namespace}", right.target()),
+            None => right.target(),
+        };
+        match targets.iter_mut().find(|(known, _)| *known == target) {
+            Some((_, verbs)) => verbs.push(&right.verb),
+            None => targets.push((target, vec![&right.verb])),
+        }
+    }
+    let more = targets.len().saturating_sub(SHOWN);
+    let mut parts: Vec<String> = targets
+        .iter()
+        .take(SHOWN)
+        .map(|(target, verbs)| format!("{} {target}", verbs.join(", ")))
+        .collect();
+    if more > 0 {
+        parts.push(format!("and {more} more kinds"));
+    }
+    parts.join("; ")
 }

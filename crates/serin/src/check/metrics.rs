@@ -21,10 +21,13 @@ use super::{
 /// Stands for a Secret that could not be read.
 const UNREAD: &str = "\u{fffd}secret\u{fffd}";
 
+/// A template and its annotations.
+type Template = (AnalysisTemplateSpec, BTreeMap<String, String>);
+
 /// The templates of a cluster that can be understood.
 pub(super) struct Templates {
     /// By namespace, none for those of the cluster, and name.
-    known: BTreeMap<(Option<String>, String), (AnalysisTemplateSpec, BTreeMap<String, String>)>,
+    known: BTreeMap<(Option<String>, String), Template>,
 }
 
 impl Templates {
@@ -46,11 +49,7 @@ impl Templates {
         Self { known }
     }
 
-    fn entry(
-        &self,
-        space: &str,
-        template: &AnalysisTemplateRef,
-    ) -> Option<&(AnalysisTemplateSpec, BTreeMap<String, String>)> {
+    fn entry(&self, space: &str, template: &AnalysisTemplateRef) -> Option<&Template> {
         let space = (!template.cluster_scope).then(|| space.to_owned());
         self.known.get(&(space, template.template_name.clone()))
     }

@@ -14,6 +14,7 @@ mod observe;
 mod observed;
 mod prometheus;
 mod quota;
+mod rbac;
 mod reader;
 mod rights;
 mod rollouts;
@@ -26,7 +27,13 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
@@ -137,15 +144,15 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
 }
 
 async fn check(flags: &Flags) -> Result<u8> {
-    let (client, wanted) = cluster(flags).await?;
+    let (client, address, wanted) = cluster(flags).await?;
     let transport = Arc::new(ReqwestTransport::new(AddressPolicy { allow_link_local: true }));
     let seen = observe::observe(client, transport, &Clock::System, &wanted)
         .await
-        .map_err(|trouble| anyhow::anyhow!("the API server cannot be asked: {}", trouble.message))?;
+        .map_err(|trouble| anyhow::anyhow!("the API server at {address} cannot be asked: {}", trouble.message))?;
     let lines = findings(&seen);
     let code = exit(&lines, flags.strict);
-    match flags.output {
-        Output::Json => println!("{:#}", text::json(&lines, code)),
+    let out = match flags.output {
+        Output::Json => format!("{:#}\n", text::json(&lines, code)),
         Output::Text => {
             let is_terminal = std::io::stdout().is_terminal();
             let has_colour = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
@@ -155,9 +162,15 @@ async fn check(flags: &Flags) -> Result<u8> {
                 is_verbose: flags.verbose,
                 width: columns.filter(|c| *c >= 40).unwrap_or(WIDTH),
             };
-            println!("{}{}", heading(&seen), text::text(&lines, style));
+            format!(
+                "API server {address}\n\n{}{}",
+                heading(&seen),
+                text::text(&lines, style)
+            )
         }
-    }
+    };
+    // A pipe may be closed early: `serin check | head`.
+    let _ = std::io::stdout().write_all(out.as_bytes());
     Ok(code)
 }
 
@@ -176,7 +189,7 @@ fn heading(seen: &Observed) -> String {
     }
 }
 
-async fn cluster(flags: &Flags) -> Result<(Client, Wanted)> {
+async fn cluster(flags: &Flags) -> Result<(Client, String, Wanted)> {
     let options = KubeConfigOptions {
         context: flags.context.clone(),
         ..KubeConfigOptions::default()
@@ -204,5 +217,10 @@ async fn cluster(flags: &Flags) -> Result<(Client, Wanted)> {
         controller_namespace: flags.controller_namespace.clone(),
         prometheus: flags.prometheus.clone(),
     };
-    Ok((Client::try_from(config)?, wanted))
+    let address = config.cluster_url.to_string();
+    Ok((
+        Client::try_from(config)?,
+        address.trim_end_matches('/').to_owned(),
+        wanted,
+    ))
 }

@@ -18,8 +18,9 @@ use super::{
         App, Objects, Observed, Read, Rights, Scope, SecretKey, Trouble, Way, Why, items, list, name, namespace, text,
     },
     prometheus::{Asker, Counts, Reached, Target},
+    rbac::Bindings,
     reader::Reader,
-    rights::{self, Bindings, Right},
+    rights::{self, Right},
     routes,
 };
 

@@ -63,7 +63,7 @@ fn one(seen: &Observed, templates: &Templates, app: &App) -> Vec<Line> {
             ),
         ),
         _ if unsupported.is_empty() => {
-            lines.push(ROLLOUT_SPEC.pass(&about, "is valid, and its analysis templates exist"))
+            lines.push(ROLLOUT_SPEC.pass(&about, "is valid, and its analysis templates exist"));
         }
         _ => {}
     }

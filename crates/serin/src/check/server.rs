@@ -79,15 +79,18 @@ fn reading(seen: &Observed) -> Vec<Line> {
         let Some(trouble) = trouble.filter(|t| t.why != Why::NotServed) else {
             return;
         };
-        let advice = match trouble.why {
-            Why::Forbidden => "Check as somebody who may: the cluster's role `view` is enough for most of it.",
-            _ => "Try again; if it stays, look at the API server.",
-        };
-        lines.push(READING.warn(
-            "",
-            format!("cannot {}: {}. Not checked: {lost}", trouble.what, trouble.message),
-            advice,
-        ));
+        lines.push(match trouble.why {
+            Why::Forbidden => READING.warn(
+                "",
+                format!("you may not {}; not checked: {lost}", trouble.what),
+                "Check as somebody who may: the cluster's role `view` in all namespaces is enough for most of it, a cluster admin sees all.",
+            ),
+            _ => READING.warn(
+                "",
+                format!("cannot {}: {}; not checked: {lost}", trouble.what, trouble.message),
+                "Try again; if it stays, look at the API server.",
+            ),
+        });
     };
     fn of<T>(read: &Read<T>) -> Option<&Trouble> {
         read.as_ref().err()

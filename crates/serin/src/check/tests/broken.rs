@@ -200,7 +200,7 @@ const BROKEN: &[Broken] = &[
                 SHOP,
                 "checkout-canary",
                 json!({"spec": {"selector": {"app": "chekout"}}}),
-            )
+            );
         },
         wrong: &[("service-selector", Fail)],
         says: &["Service shop/checkout-canary", "app=chekout", "theirs is checkout"],
