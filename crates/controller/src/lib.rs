@@ -20,6 +20,7 @@ pub mod kinds;
 pub mod leader;
 pub mod lean;
 pub mod lease;
+pub mod look;
 pub mod metrics;
 #[cfg(feature = "mutants")]
 mod mutants;

@@ -57,8 +57,7 @@ pub(crate) struct Runs {
 /// Creates, follows and ends runs. Their verdicts become pauses and aborts.
 pub(crate) fn reconcile(s: &Situation<'_>, pause: &mut PauseDecision, draft: &mut Draft) -> Runs {
     let recorded = &s.before.canary;
-    let step_run = find(s, recorded.current_step_analysis_run_status.as_ref()).filter(|run| is_of_this_step(s, run));
-    let background_run = find(s, recorded.current_background_analysis_run_status.as_ref());
+    let [step_run, background_run] = followed(s);
     // A deadline on the newest revision is that of an older release, or of an abort whose status was not written yet: then
     // the run that caused it is named, and its verdict is due once more.
     let is_from_before = s.before.aborted_at.is_none() && step_run.is_none() && background_run.is_none();
@@ -98,12 +97,11 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &mut PauseDecision, draft: &mu
                 );
             }
         }
-        kept.extend(
-            [&runs.step, &runs.background]
-                .into_iter()
-                .flatten()
-                .map(|run| run.name.clone()),
-        );
+        let followed: Vec<&RunStatus> = [&runs.step, &runs.background].into_iter().flatten().collect();
+        kept.extend(followed.iter().map(|run| run.name.clone()));
+        // A run that goes on says something only when it holds.
+        let holds = |run: &&&RunStatus| run.status == Phase::Running.as_str() && !run.message.is_empty();
+        runs.hold = followed.iter().find(holds).map(|run| run.message.clone());
     }
     for run in &s.world.analysis_runs {
         let over = run.phase.is_completed() || run.terminate || run.deleting;
@@ -120,6 +118,20 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &mut PauseDecision, draft: &mu
     }
     collect(s, &kept, draft);
     runs
+}
+
+/// The runs that the status names and that exist: of the current step, and in the background.
+pub(crate) fn followed<'a>(s: &Situation<'a>) -> [Option<&'a AnalysisRunView>; 2] {
+    let recorded = &s.before.canary;
+    [
+        find(s, recorded.current_step_analysis_run_status.as_ref()).filter(|run| is_of_this_step(s, run)),
+        find(s, recorded.current_background_analysis_run_status.as_ref()),
+    ]
+}
+
+/// Why no run can be made of this, if none can.
+pub(crate) fn problem(s: &Situation<'_>, analysis: &RolloutAnalysis) -> Option<String> {
+    run_spec(s, analysis).err()
 }
 
 /// A run that the status names ended otherwise than well.
@@ -206,9 +218,12 @@ fn shown(run: &AnalysisRunView) -> RunStatus {
 /// The run as the status shows it; a change of phase is an event (compat 3.7).
 fn report(purpose: Use, run: &AnalysisRunView, recorded: Option<&RunStatus>, draft: &mut Draft) -> RunStatus {
     let status = shown(run);
-    let known = recorded
-        .filter(|r| r.name == run.name)
-        .map_or("", |r| r.status.as_str());
+    let recorded = recorded.filter(|r| r.name == run.name);
+    let known = recorded.map_or("", |r| r.status.as_str());
+    if run.phase == Phase::Running && !run.message.is_empty() && recorded.is_none_or(|r| r.message.is_empty()) {
+        let text = format!("{} Analysis Run '{}' holds: {}", purpose.word(), run.name, run.message);
+        draft.event(Event::warning("AnalysisRunHolding", text));
+    }
     if known != status.status {
         let text = format!(
             "{} Analysis Run '{}' Status New: '{}' Previous: '{known}'",

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use serin_api::{
     analysis::AnalysisTemplateSpec,
-    rollout::{AnalysisTemplateRef, RolloutSpec},
+    rollout::{AnalysisTemplateRef, Rollout, RolloutSpec},
     status::RolloutStatus,
     validate::{self, References, ServiceFacts},
 };
@@ -36,6 +36,13 @@ pub(crate) struct Problem {
     text: String,
     /// What to do, where the text does not say so.
     advice: Option<String>,
+}
+
+impl Problem {
+    /// What is wrong, and what to do where that does not say so.
+    pub(crate) fn parts(&self) -> (&str, Option<&str>) {
+        (&self.text, self.advice.as_deref())
+    }
 }
 
 impl From<String> for Problem {
@@ -70,6 +77,12 @@ pub(crate) fn problem(world: &World) -> Option<Problem> {
     validate::validate_references(&rollout.spec, name, &Named(world))
         .err()
         .map(Problem::from)
+}
+
+/// A strategy that Serin does not know yet.
+pub(crate) fn unsupported_strategy(rollout: &Rollout) -> Option<Problem> {
+    let text = "spec.strategy.blueGreen: not supported yet: use spec.strategy.canary";
+    rollout.spec.strategy.canary.is_none().then(|| text.to_owned().into())
 }
 
 /// Gateway API splits traffic between two Services. Upstream asks plugins for none and then waits for ever.

@@ -8,6 +8,7 @@ mod analysis;
 mod canary;
 mod conditions;
 mod draft;
+mod explain;
 mod invalid;
 mod pause;
 mod phase;
@@ -22,6 +23,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use serin_model::{Plan, World, Write};
 
+pub use explain::{Explanation, Next, State, WaitsFor, explain, misfit};
 pub use invalid::undecodable;
 pub use services::release as release_service;
 
@@ -33,17 +35,11 @@ pub fn plan(world: &World, now: DateTime<Utc>) -> Plan {
     if rollout.metadata.deletion_timestamp.is_some() {
         return Plan::default();
     }
-    if let Some(problem) = invalid::problem(world) {
+    if let Some(problem) = invalid::problem(world).or_else(|| invalid::unsupported_strategy(rollout)) {
         return invalid::plan(world, &problem, now);
     }
     let Some(canary) = &rollout.spec.strategy.canary else {
-        return invalid::plan(
-            world,
-            &"spec.strategy.blueGreen: not supported yet: use spec.strategy.canary"
-                .to_owned()
-                .into(),
-            now,
-        );
+        return Plan::default();
     };
     if rollout.spec.replicas.is_none() {
         // An autoscaler needs the number in the object (compat 1.1, H9).

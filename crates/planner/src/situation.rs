@@ -21,6 +21,17 @@ use crate::{
     replicas::{self, Basic, Size},
 };
 
+/// A number of pods that a step waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// Of the newest revision.
+    Newest { has: i32, wanted: i32 },
+    /// Of stable.
+    Stable { has: i32, wanted: i32 },
+    /// Of older revisions, which are to go.
+    Older { has: i32 },
+}
+
 /// One Rollout in one pass. Borrowed from the World; decides nothing.
 pub(crate) struct Situation<'a> {
     pub(crate) world: &'a World,
@@ -316,9 +327,14 @@ impl<'a> Situation<'a> {
         }
     }
 
-    /// `AtDesiredReplicaCounts` (compat 2.4). Without a router counted are the pods that the weight asks for; upstream takes
-    /// those that a pass may reach, and so passes a step without a canary pod while an older revision still has some.
+    /// `AtDesiredReplicaCounts` (compat 2.4).
     pub(crate) fn at_desired_counts(&self, aborted: bool) -> bool {
+        self.count_awaited(aborted).is_none()
+    }
+
+    /// The first count that is not as desired. Without a router counted are the pods that the weight asks for; upstream takes
+    /// those that a pass may reach, and so passes a step without a canary pod while an older revision still has some.
+    pub(crate) fn count_awaited(&self, aborted: bool) -> Option<Awaited> {
         let (canary, stable) = if self.has_router() {
             self.desired_counts(aborted)
         } else {
@@ -326,18 +342,26 @@ impl<'a> Situation<'a> {
             let weight = if self.is_whole() { m } else { self.set_weight(aborted) };
             replicas::approximate(r, weight, m, self.canary.max_surge_count(r))
         };
-        if self.new.is_some() && !self.meets_threshold(canary) {
-            return false;
+        if let Some(new) = self.new.filter(|_| !self.meets_threshold(canary)) {
+            let has = if new.replicas > canary {
+                new.replicas
+            } else {
+                new.lasting()
+            };
+            return Some(Awaited::Newest { has, wanted: canary });
         }
         // Without a router pods are traffic: too many are as wrong as too few, whatever a threshold of few pods says.
-        if !self.has_router() && self.new.is_some_and(|rs| rs.replicas > canary) {
-            return false;
+        if let Some(new) = self.new.filter(|rs| !self.has_router() && rs.replicas > canary) {
+            let has = new.replicas;
+            return Some(Awaited::Newest { has, wanted: canary });
         }
         let dynamic = self.has_router() && self.canary.is_dynamic_stable_scale();
-        if !dynamic && self.stable_apart().is_some_and(|rs| rs.replicas != stable) {
-            return false;
+        if let Some(rs) = self.stable_apart().filter(|rs| !dynamic && rs.replicas != stable) {
+            let has = rs.replicas;
+            return Some(Awaited::Stable { has, wanted: stable });
         }
-        self.has_router() || self.others.iter().all(|rs| rs.available == 0)
+        let older = self.others.iter().map(|rs| rs.available).fold(0, i32::saturating_add);
+        (!self.has_router() && older != 0).then_some(Awaited::Older { has: older })
     }
 
     /// Somebody changed `spec.replicas` since the last scaling (compat 2.2, step 5).

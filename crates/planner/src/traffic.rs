@@ -31,7 +31,7 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Dr
         };
     }
     let (weight, canary_hash) = desired(s, pause);
-    if is_held(s, pause, weight, before.as_ref()) {
+    if hold(s, pause, weight).is_some() {
         return Traffic {
             weights: before,
             problem: None,
@@ -198,11 +198,31 @@ fn dynamic_abort_weight(s: &Situation<'_>) -> i32 {
     }
 }
 
-/// Whether the weight has to wait: for stable pods that are to take traffic, or for the canary to stand behind its Service.
-/// Where upstream only counts available pods, Serin looks at the endpoints that a gateway sees (design contract 4).
-fn is_held(s: &Situation<'_>, pause: &PauseDecision, weight: i32, before: Option<&TrafficWeights>) -> bool {
+/// What a weight waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// Pods of stable that are to take its part.
+    StablePods { has: i32, needs: i32 },
+    /// Pods of stable behind the stable Service.
+    StableEndpoints,
+    /// Pods of the newest revision behind the canary Service.
+    CanaryEndpoints,
+    /// Stable itself: it is gone, and no weight was ever written.
+    Stable,
+}
+
+/// The weight that this pass wants, and what it has to wait for.
+pub(crate) fn waiting(s: &Situation<'_>, pause: &PauseDecision) -> (i32, Option<Hold>) {
+    let (weight, _) = desired(s, pause);
+    (weight, hold(s, pause, weight))
+}
+
+/// Why the weight has to wait, if it has: for stable pods that are to take traffic, or for the canary to stand behind its
+/// Service. Where upstream only counts available pods, Serin looks at the endpoints that a gateway sees (design contract 4).
+fn hold(s: &Situation<'_>, pause: &PauseDecision, weight: i32) -> Option<Hold> {
     let max = s.canary.max_weight();
     let r = s.spec.desired_replicas();
+    let before = s.before.canary.weights.as_ref();
     // What routes have counts as well as what was recorded: a crash may have come between the two.
     let recorded = before.map_or(0, |w| w.canary.weight);
     let raises = weight > recorded || observed(s).any(|given| weight > given);
@@ -216,19 +236,20 @@ fn is_held(s: &Situation<'_>, pause: &PauseDecision, weight: i32, before: Option
         let needed = if going_back { needed.min(1) } else { needed };
         let enough = stable.lasting() >= needed || (!going_back && s.meets_stable_threshold(needed));
         if !enough {
-            return true;
+            let has = stable.lasting();
+            return Some(Hold::StablePods { has, needs: needed });
         }
         if weight < max && !stands_behind(s, s.canary.stable_service.as_deref(), stable, needed.min(1)) {
-            return true;
+            return Some(Hold::StableEndpoints);
         }
     } else if before.is_none() {
-        return true;
+        return Some(Hold::Stable);
     }
-    match s.new {
-        _ if mutant::is(Mutant::WeightBeforeEndpoints) => false,
-        Some(new) if raises => !stands_behind(s, s.canary.canary_service.as_deref(), new, 1),
-        _ => false,
+    if !raises || mutant::is(Mutant::WeightBeforeEndpoints) {
+        return None;
     }
+    let new = s.new?;
+    (!stands_behind(s, s.canary.canary_service.as_deref(), new, 1)).then_some(Hold::CanaryEndpoints)
 }
 
 /// The Service selects that version, and at least so many of its pods are ready endpoints of it.

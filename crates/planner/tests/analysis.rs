@@ -9,7 +9,7 @@ use serin_api::analysis::Phase;
 use serin_model::{Plan, World, Write};
 use serin_planner::plan;
 
-use support::{know_template, now, run, updating};
+use support::{know_template, new_status, now, run, status, updating};
 
 /// A Rollout whose background analysis takes an argument from this field.
 fn asking(path: &str) -> World {
@@ -81,4 +81,27 @@ fn a_run_that_nobody_follows_is_ended_once() {
         })
         .collect();
     assert_eq!(ended, [("running", &json!(true)), ("new", &json!(true))]);
+}
+
+#[test]
+fn an_analysis_that_holds_for_want_of_data_is_said_in_the_message_and_once_as_an_event() {
+    let analysis = json!({ "templates": [{ "templateName": "watch" }] });
+    let mut world = updating(2, &json!({ "analysis": analysis, "steps": [{ "setWeight": 50 }] }));
+    know_template(&mut world);
+    let mut holding = run("demo-2", None, Phase::Running);
+    holding.message = "no data since 00:05".to_owned();
+    world.analysis_runs.push(holding);
+    for (known, events) in [("", 1), ("no data since 00:04", 0)] {
+        let shown = json!({ "name": "demo-2", "status": "Running", "message": known });
+        status(
+            &mut world,
+            &json!({ "canary": { "currentBackgroundAnalysisRunStatus": shown } }),
+        );
+        let plan = plan(&world, now());
+        let warned = plan.writes.iter().flat_map(|w| &w.events);
+        let warned = warned.filter(|event| event.reason == "AnalysisRunHolding").count();
+        assert_eq!(warned, events, "{known:?}");
+        let message = new_status(&plan)["message"].clone();
+        assert!(message.as_str().unwrap().ends_with("no data since 00:05"), "{message}");
+    }
 }

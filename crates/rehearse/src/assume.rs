@@ -25,8 +25,6 @@ pub struct Assumptions {
     pub faults: Vec<Fault>,
     /// Between two scrapes of a pod.
     pub scrape_interval: Duration,
-    /// Between two evaluations of recording rules that do not say.
-    pub rule_interval: Duration,
     /// How long a pod takes to get ready, beside what its readiness probe waits.
     pub start: Duration,
     /// How long a pause without a duration lasts until a person goes on.
@@ -48,7 +46,6 @@ impl Default for Assumptions {
             },
             faults: Vec::new(),
             scrape_interval: Duration::from_secs(15),
-            rule_interval: Duration::from_secs(60),
             start: Duration::from_secs(2),
             person: Duration::from_secs(60),
             limit: Duration::from_secs(24 * 3600),

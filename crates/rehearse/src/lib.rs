@@ -7,6 +7,7 @@
 pub mod answers;
 pub mod assume;
 pub mod fault;
+mod json;
 pub mod load;
 pub mod manifests;
 pub mod play;
@@ -14,8 +15,10 @@ pub mod pods;
 pub mod prometheus;
 pub mod relabel;
 pub mod report;
+pub mod series;
 pub mod setup;
 pub mod timeline;
+pub mod told;
 
 use thiserror::Error;
 

@@ -13,6 +13,7 @@ use serin_model::At as _;
 use crate::{
     answers::{Answers, Counters, poisson},
     assume::{Assumptions, Curve},
+    json::texts,
     pods,
 };
 
@@ -200,7 +201,7 @@ impl Load {
                 }
                 Some(service) => {
                     self.selectors
-                        .insert(change.name.clone(), words(service, "/spec/selector"));
+                        .insert(change.name.clone(), texts(service, "/spec/selector"));
                 }
             },
             "httproutes" => {
@@ -233,7 +234,7 @@ impl Load {
         let restarts = container.and_then(|c| c["restartCount"].as_i64()).unwrap_or(0);
         let pod = self.pods.entry(name.to_owned()).or_insert_with(|| Pod {
             namespace: self.namespace.clone(),
-            labels: words(object, "/metadata/labels"),
+            labels: texts(object, "/metadata/labels"),
             ip: String::new(),
             node: String::new(),
             is_new: pods::images(object) == self.new_images,
@@ -342,13 +343,4 @@ fn backends(route: &Value, canary: &str, stable: &str) -> Vec<(String, f64)> {
         }
     }
     Vec::new()
-}
-
-/// A map of texts in an object.
-fn words(object: &Value, path: &str) -> BTreeMap<String, String> {
-    let map = object.at(path).and_then(Value::as_object);
-    let pairs = map.into_iter().flatten();
-    pairs
-        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
-        .collect()
 }

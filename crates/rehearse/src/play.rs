@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, PoisonError},
     time::Duration,
 };
 
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use serin_controller::{Clock, Config, Context};
 use serin_kubesim::{Asked, Change, Cluster, Crd, Options, Patch, workloads::Workloads};
 use serin_model::At as _;
+use serin_planner::Explanation;
 use serin_providers::{ProviderSettings, Providers};
 use tokio::{
     task::JoinHandle,
@@ -20,11 +21,13 @@ use tokio::{
 use crate::{
     Problem,
     assume::Assumptions,
+    json::text,
     load::{Load, Totals},
     pods::{self, Pods},
     prometheus::{Prometheus, Transport, metrics_asking},
-    relabel::Relabelling,
+    series::Exposition,
     setup::Setup,
+    told::{Listener, Told},
 };
 
 /// Who applies manifests, and goes on from pauses without an end.
@@ -48,8 +51,8 @@ pub struct Rehearsal {
     pub setup: Setup,
     /// What is assumed.
     pub assumptions: Assumptions,
-    /// How pods' labels become those of series.
-    pub relabelling: Relabelling,
+    /// What the series of pods and gateway are called.
+    pub exposition: Exposition,
     /// Values of metrics that are not simulated, by their names.
     pub assumed: BTreeMap<String, f64>,
     /// How long users and Prometheus have been there when the release begins.
@@ -88,6 +91,8 @@ pub struct Replay {
     pub requests: Vec<Asked>,
     /// The new version's share of requests over time, each time that it changed.
     pub shares: Vec<(Duration, f64)>,
+    /// What people would have been told, each time that it changed.
+    pub told: Vec<(Duration, Explanation)>,
 }
 
 /// A reduced definition of HTTPRoute: names, types and defaults are the real ones.
@@ -135,6 +140,7 @@ struct Run<'a> {
     tasks: Vec<JoinHandle<()>>,
     started: Instant,
     shares: Vec<(Duration, f64)>,
+    told: Told,
     /// Since when a person could go on.
     waits: Option<Duration>,
 }
@@ -184,7 +190,7 @@ impl<'a> Run<'a> {
             cluster.clone(),
             setup,
             assumptions,
-            &rehearsal.relabelling,
+            &rehearsal.exposition,
             &rehearsal.assumed,
             load,
             seed,
@@ -199,6 +205,13 @@ impl<'a> Run<'a> {
         };
         let clock = Clock::starting_at(start);
         let context = Context::new(cluster.client(CONTROLLER), clock, Arc::new(providers), config);
+        let told = Told::default();
+        let listener = Listener {
+            inner: Arc::clone(&context.audit),
+            started: Instant::now(),
+            told: Arc::clone(&told),
+        };
+        let context = context.with_audit(Arc::new(listener));
         let run = Self {
             rehearsal,
             cluster,
@@ -212,6 +225,7 @@ impl<'a> Run<'a> {
             ],
             started: Instant::now(),
             shares: Vec::new(),
+            told,
             waits: None,
         };
         run.create()?;
@@ -249,7 +263,7 @@ impl<'a> Run<'a> {
         let healthy = |rollout: &Value| (rollout["status"]["phase"] == "Healthy").then_some(());
         let up = self.until(FIRST, |_, rollout| Ok(healthy(rollout))).await?;
         if up.is_none() {
-            let message = text(&self.rollout(), "/status/message");
+            let message = text(&self.rollout(), "/status/message").to_owned();
             return Err(Problem::BadInput(format!(
                 "the version before does not get healthy within {FIRST:?}: {message}"
             )));
@@ -261,7 +275,7 @@ impl<'a> Run<'a> {
         let limit = self.rehearsal.assumptions.limit;
         let outcome = self.until(limit, Self::outcome).await?;
         let outcome = outcome.unwrap_or_else(|| {
-            let status = text(&self.rollout(), "/status/message");
+            let status = text(&self.rollout(), "/status/message").to_owned();
             Outcome::Stuck(format!("it goes on after {limit:?}: {status}"))
         });
         let length = self.now() - changed;
@@ -286,6 +300,7 @@ impl<'a> Run<'a> {
             history: self.cluster.history(),
             requests: requests.into_iter().filter(|r| r.user == CONTROLLER).collect(),
             shares: std::mem::take(&mut self.shares),
+            told: std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner)),
         })
     }
 
@@ -351,7 +366,7 @@ impl<'a> Run<'a> {
             .flatten()
             .find(|c| c["type"] == "InvalidSpec" && c["status"] == "True");
         if let Some(condition) = invalid {
-            return Err(Problem::BadInput(text(condition, "/message")));
+            return Err(Problem::BadInput(text(condition, "/message").to_owned()));
         }
         match self.prometheus.refused() {
             None => Ok(()),
@@ -373,12 +388,12 @@ impl<'a> Run<'a> {
         if observed != rollout["metadata"]["generation"].as_i64() {
             return Ok(None);
         }
-        let (phase, message) = (text(status, "/phase"), text(status, "/message"));
+        let (phase, message) = (text(status, "/phase"), text(status, "/message").to_owned());
         if status["abort"] == true {
             return Ok(Some(Outcome::Aborted(message)));
         }
         let is_stable = status["stableRS"] == status["currentPodHash"];
-        Ok(match phase.as_str() {
+        Ok(match phase {
             "Healthy" if is_stable => Some(Outcome::Promoted),
             "Degraded" => Some(Outcome::Stuck(message)),
             "Paused" => self.pause(rollout)?,
@@ -399,7 +414,7 @@ impl<'a> Run<'a> {
             .flatten()
             .filter_map(|c| c["reason"].as_str())
             .collect();
-        let message = || text(status, "/message");
+        let message = || text(status, "/message").to_owned();
         if reasons.contains(&"InconclusiveAnalysisRun") || rollout["spec"]["paused"] == true {
             return Ok(Some(Outcome::Held(message())));
         }
@@ -428,8 +443,4 @@ impl<'a> Run<'a> {
         }
         Ok(None)
     }
-}
-
-fn text(object: &Value, path: &str) -> String {
-    object.at(path).and_then(Value::as_str).unwrap_or_default().to_owned()
 }

@@ -18,10 +18,9 @@ use serin_providers::{HttpRequest, HttpResponse, HttpTransport, TransportError};
 use tokio::time::sleep;
 
 use crate::{
-    answers::{BOUNDS, Counters},
     assume::Assumptions,
     load::Load,
-    relabel::Relabelling,
+    series::{Counts, Exposition, Names},
     setup::Setup,
 };
 
@@ -37,19 +36,6 @@ struct Watched {
     series: BTreeMap<String, BTreeMap<Counts, SeriesId>>,
 }
 
-/// What a series counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Counts {
-    /// Answers of this status code.
-    Code(u16),
-    /// Answers within a bound.
-    Within(usize),
-    /// Seconds.
-    Sum,
-    /// Answers.
-    All,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
     Pod(String),
@@ -63,8 +49,6 @@ struct State {
     queries: BTreeMap<String, Result<Query, Error>>,
     /// What was asked and is not simulated: query and reason.
     refused: Option<(String, String)>,
-    /// Names of metrics by the query that they ask, where a value is assumed.
-    assumed: BTreeMap<String, f64>,
     load: Load,
 }
 
@@ -73,7 +57,9 @@ pub struct Prometheus {
     cluster: Cluster,
     start: DateTime<Utc>,
     interval: Duration,
-    relabelling: Relabelling,
+    exposition: Exposition,
+    /// Values of metrics that are not simulated, by the metric's name.
+    assumed: BTreeMap<String, f64>,
     seed: u64,
     state: Mutex<State>,
 }
@@ -84,7 +70,7 @@ impl Prometheus {
         cluster: Cluster,
         setup: &Setup,
         assumptions: &Assumptions,
-        relabelling: &Relabelling,
+        exposition: &Exposition,
         assumed: &BTreeMap<String, f64>,
         load: Load,
         seed: u64,
@@ -94,7 +80,8 @@ impl Prometheus {
             cluster,
             start,
             interval: assumptions.scrape_interval,
-            relabelling: relabelling.clone(),
+            exposition: exposition.clone(),
+            assumed: assumed.clone(),
             seed,
             state: Mutex::new(State {
                 store: Store::new(),
@@ -102,7 +89,6 @@ impl Prometheus {
                 rules: setup.rules.clone(),
                 queries: BTreeMap::new(),
                 refused: None,
-                assumed: assumed.clone(),
                 load,
             }),
         }
@@ -128,17 +114,21 @@ impl Prometheus {
             watched.due += self.interval;
             match what {
                 What::Pod(name) => match state.load.pods().get(name).filter(|pod| pod.is_running) {
-                    Some(pod) => watched.scrape(&mut state.store, at, &[("", OF_PODS, samples(&pod.counters, 0))]),
+                    Some(pod) => {
+                        let names = &self.exposition.pods;
+                        watched.scrape(&mut state.store, at, &[("", names, names.samples(&pod.counters, 0))]);
+                    }
                     None => gone.push(what.clone()),
                 },
                 What::Gateway => {
+                    let names = &self.exposition.gateway;
                     let backends = state.load.gateway().iter();
                     let samples: Vec<_> = backends
                         .map(|(service, backend)| {
                             (
                                 service.as_str(),
-                                OF_GATEWAY,
-                                samples(&backend.counters, backend.unanswered),
+                                names,
+                                names.samples(&backend.counters, backend.unanswered),
                             )
                         })
                         .collect();
@@ -172,9 +162,9 @@ impl Prometheus {
 
     /// New pods are scraped, each at a moment of its own within the interval.
     fn discover(&self, state: &mut State, now: Duration) {
-        let known: BTreeSet<&What> = state.targets.keys().collect();
+        let known = &state.targets;
         let mut new = Vec::new();
-        if !known.contains(&What::Gateway) {
+        if !known.contains_key(&What::Gateway) {
             new.push((
                 What::Gateway,
                 Labels::from_iter([("job", "gateway"), ("instance", "gateway:9100")]),
@@ -182,8 +172,8 @@ impl Prometheus {
         }
         for (name, pod) in state.load.pods() {
             let what = What::Pod(name.clone());
-            if pod.is_running && !pod.ip.is_empty() && !known.contains(&what) {
-                new.push((what, self.relabelling.of_pod(name, pod)));
+            if pod.is_running && !pod.ip.is_empty() && !known.contains_key(&what) {
+                new.push((what, self.exposition.relabelling.of_pod(name, pod)));
             }
         }
         for (what, labels) in new {
@@ -257,13 +247,11 @@ impl Prometheus {
 
     /// The value that is assumed for the metric that asks this query.
     fn assumed(&self, query: &str) -> Option<f64> {
-        let assumed = self.state().assumed.clone();
-        if assumed.is_empty() {
+        if self.assumed.is_empty() {
             return None;
         }
-        metrics_asking(&self.cluster, query)
-            .iter()
-            .find_map(|name| assumed.get(name).copied())
+        let names = metrics_asking(&self.cluster, query);
+        names.iter().find_map(|name| self.assumed.get(name).copied())
     }
 }
 
@@ -287,18 +275,8 @@ pub fn metrics_asking(cluster: &Cluster, query: &str) -> Vec<String> {
     names.into_iter().collect()
 }
 
-/// Names of metrics: of requests, and of the histogram of their durations.
-type Names = (&'static str, &'static str);
-
-const OF_PODS: Names = ("http_requests_total", "http_request_duration_seconds");
-/// Those of Traefik; Services under the names that people know.
-const OF_GATEWAY: Names = (
-    "traefik_service_requests_total",
-    "traefik_service_request_duration_seconds",
-);
-
 /// What was scraped: the Service (of the gateway), names, and values.
-type Part<'a> = (&'a str, Names, Vec<(Counts, f64)>);
+type Part<'a> = (&'a str, &'a Names, Vec<(Counts, f64)>);
 
 impl Watched {
     fn scrape(&mut self, store: &mut Store, at: i64, parts: &[Part<'_>]) {
@@ -314,64 +292,13 @@ impl Watched {
                 let target = &self.target;
                 let id = known
                     .entry(*counts)
-                    .or_insert_with(|| target.series(store, &labels(service, names, *counts)));
+                    .or_insert_with(|| target.series(store, &names.labels(service, *counts)));
                 out.push((*id, *value));
             }
         }
         // Out of order only if time went back.
         let _ = self.target.scraped(store, at, 0.005, &out);
     }
-}
-
-fn labels(service: &str, (requests, durations): &Names, counts: Counts) -> Labels {
-    let mut all = vec![("method", "GET".to_owned())];
-    if !service.is_empty() {
-        all.extend([("service", service.to_owned()), ("protocol", "http".to_owned())]);
-    }
-    let name = match counts {
-        Counts::Code(code) => {
-            all.push(("code", code.to_string()));
-            (*requests).to_owned()
-        }
-        Counts::Within(bucket) => {
-            let bound = BOUNDS.get(bucket).copied().unwrap_or(f64::INFINITY);
-            all.push((
-                "le",
-                if bound.is_finite() {
-                    bound.to_string()
-                } else {
-                    "+Inf".to_owned()
-                },
-            ));
-            format!("{durations}_bucket")
-        }
-        Counts::Sum => format!("{durations}_sum"),
-        Counts::All => format!("{durations}_count"),
-    };
-    Labels::metric(&name, all.iter().map(|(name, value)| (*name, value.as_str())))
-}
-
-/// What counters show; nothing of what has never been counted, as client libraries do.
-fn samples(counters: &Counters, unanswered: u64) -> Vec<(Counts, f64)> {
-    let mut out: Vec<(Counts, f64)> = counters
-        .codes
-        .iter()
-        .map(|(code, n)| (Counts::Code(*code), *n as f64))
-        .collect();
-    if unanswered > 0 {
-        out.push((Counts::Code(503), unanswered as f64));
-    }
-    let all = counters.count();
-    if all > 0 {
-        let mut below = 0;
-        for (bucket, n) in counters.buckets.iter().enumerate() {
-            below += n;
-            out.push((Counts::Within(bucket), below as f64));
-        }
-        out.push((Counts::Sum, counters.seconds));
-        out.push((Counts::All, all as f64));
-    }
-    out
 }
 
 fn parameter(request: &HttpRequest, name: &str) -> Option<String> {

@@ -5,14 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
 use serin_promql::Labels;
 
 use crate::load::Pod;
 
-/// What differs from the default; a small YAML file says it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+/// What differs from the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Relabelling {
     /// Value of the label `job`.
     pub job: Option<String>,
@@ -25,14 +23,6 @@ pub struct Relabelling {
 }
 
 impl Relabelling {
-    /// Reads the file's text.
-    ///
-    /// # Errors
-    /// It is no YAML, or has fields that mean nothing.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        serde_saphyr::from_str(text).map_err(|e| e.to_string())
-    }
-
     /// The labels of everything that is scraped from this pod.
     pub fn of_pod(&self, name: &str, pod: &Pod) -> Labels {
         let mut labels: BTreeMap<String, String> = pod

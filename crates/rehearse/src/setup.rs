@@ -13,7 +13,12 @@ use serin_api::{
 use serin_model::At as _;
 use serin_promql::{Rules, RulesError};
 
-use crate::{Problem, load::Entry, manifests::Document};
+use crate::{
+    Problem,
+    json::{text, texts},
+    load::Entry,
+    manifests::Document,
+};
 
 /// A release that can be played.
 #[derive(Clone, Debug)]
@@ -65,7 +70,8 @@ pub fn prepare(documents: &[Document], which: Option<&str>) -> Result<Setup, Pro
     let object = with_namespace(&chosen.object, "default");
     let refused = |text: String| Problem::BadInput(format!("{}: {}: {text}", chosen.source, chosen.title()));
     let typed: Rollout = serde_json::from_value(object.clone()).map_err(|e| refused(e.to_string()))?;
-    let (namespace, name) = (text(&object, "/metadata/namespace"), text(&object, "/metadata/name"));
+    let of_metadata = |path: &str| text(&object, path).to_owned();
+    let (namespace, name) = (of_metadata("/metadata/namespace"), of_metadata("/metadata/name"));
     if name.is_empty() {
         return Err(refused("metadata.name is missing".to_owned()));
     }
@@ -197,7 +203,7 @@ impl Setup {
                     self.objects.push(("services", object));
                 }
                 "HTTPRoute" => {
-                    self.namespaces.insert(text(&object, "/metadata/namespace"));
+                    self.namespaces.insert(text(&object, "/metadata/namespace").to_owned());
                     self.objects.push(("httproutes", object));
                 }
                 "PrometheusRule" => self.rule(&document.object["spec"], document)?,
@@ -307,16 +313,9 @@ fn reference(name: &str, cluster_scope: bool) -> AnalysisTemplateRef {
 }
 
 fn facts(service: &Value) -> ServiceFacts {
-    let words = |path: &str| {
-        let map = service.at(path).and_then(Value::as_object);
-        let pairs = map.into_iter().flatten();
-        pairs
-            .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
-            .collect()
-    };
     ServiceFacts {
-        selector: words("/spec/selector"),
-        annotations: words("/metadata/annotations"),
+        selector: texts(service, "/spec/selector"),
+        annotations: texts(service, "/metadata/annotations"),
     }
 }
 
@@ -351,8 +350,4 @@ fn before(rollout: &Value) -> Value {
         container["image"] = json!(format!("{}:{BEFORE}", &base[..end]));
     }
     rollout
-}
-
-fn text(object: &Value, path: &str) -> String {
-    object.at(path).and_then(Value::as_str).unwrap_or_default().to_owned()
 }

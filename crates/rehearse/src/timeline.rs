@@ -6,7 +6,7 @@ use serde_json::Value;
 use serin_kubesim::Change;
 use serin_model::At as _;
 
-use crate::play::Replay;
+use crate::{json::text, play::Replay};
 
 /// One notable thing.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,12 +44,15 @@ pub fn lines(replay: &Replay) -> Vec<Line> {
             "analysisruns" => measurements(change, &mut add),
             "httproutes" => weights(change, &mut add),
             "replicasets" => pods(change, &mut add),
-            "rollouts" => phase(change, &mut add),
             _ => {}
         }
     }
     for (at, share) in replay.shares.iter().filter(|(at, _)| *at > replay.changed) {
         add(*at, format!("{:.1}% of requests go to the new version", share * 100.0));
+    }
+    for (at, explanation) in replay.told.iter().filter(|(at, _)| *at > replay.changed) {
+        let why = explanation.why.first().map_or(String::new(), |why| format!(" {why}"));
+        add(*at, format!("{}{why}", explanation.what));
     }
     lines.sort_by_key(|line| line.at);
     lines
@@ -176,30 +179,4 @@ fn pods(change: &Change, add: &mut impl FnMut(Duration, String)) {
             format!("{new} of {wanted} pods of {} are available", change.name),
         );
     }
-}
-
-fn phase(change: &Change, add: &mut impl FnMut(Duration, String)) {
-    let Some(new) = change.new.as_deref() else { return };
-    let state = |object: &Value| {
-        (
-            text(object, "/status/phase").to_owned(),
-            text(object, "/status/message").to_owned(),
-        )
-    };
-    let (phase, message) = state(new);
-    if change
-        .old
-        .as_deref()
-        .is_some_and(|old| state(old) == (phase.clone(), message.clone()))
-    {
-        return;
-    }
-    if phase != "Progressing" {
-        let separator = if message.is_empty() { "" } else { ": " };
-        add(change.at, format!("the Rollout is {phase}{separator}{message}"));
-    }
-}
-
-fn text<'a>(object: &'a Value, path: &str) -> &'a str {
-    object.at(path).and_then(Value::as_str).unwrap_or_default()
 }

@@ -9,7 +9,7 @@ use serin_rehearse::{
     assume::Assumptions,
     manifests::documents,
     play::{Outcome, Rehearsal, Replay, World, play},
-    relabel::Relabelling,
+    series::Exposition,
     setup::prepare,
     timeline,
 };
@@ -74,7 +74,7 @@ fn rehearsal(words: &[(&str, &str)], fault: &str) -> Rehearsal {
             limit: Duration::from_secs(1800),
             ..Assumptions::default()
         },
-        relabelling: Relabelling::default(),
+        exposition: Exposition::default(),
         assumed: BTreeMap::new(),
         warm_up: Duration::from_secs(120),
     }
@@ -151,7 +151,10 @@ fn scrape_interval_window_and_relabelling_change_what_is_measured() {
     );
     assert!(aborted(&measured(&rare, &[("[1m]", "[4m]")])));
     let without_hash = |r: &mut Rehearsal| {
-        r.relabelling.drop.insert("rollouts_pod_template_hash".to_owned());
+        r.exposition
+            .relabelling
+            .drop
+            .insert("rollouts_pod_template_hash".to_owned());
     };
     assert!(!aborted(&measured(&without_hash, &[])), "no series carries the hash");
 }
@@ -250,7 +253,7 @@ fn the_manifest_from_the_field_plays_with_our_template_and_without_a_router() {
             errors: 0.0001,
             ..Assumptions::default()
         },
-        relabelling: Relabelling::default(),
+        exposition: Exposition::default(),
         assumed: BTreeMap::new(),
         warm_up: Duration::from_secs(360),
     };

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client, config::KubeConfigOptions};
+use kube::{Api, Client};
 use serde_json::json;
 use serin_analysis::{RunInput, RunMemory, Secrets, Settings, plan_run, secrets_needed};
 use serin_api::{
@@ -28,6 +28,8 @@ use serin_controller::Clock;
 use serin_model::measure::{MeasureTask, Outcome, TaskAnswer, TemplateSettings, annotations_for_run};
 use serin_providers::{AddressPolicy, ProviderSettings, Providers, ReqwestTransport};
 use serin_rehearse::manifests::documents;
+
+use crate::cluster::Cluster;
 
 /// Try analysis templates.
 #[derive(Debug, Subcommand)]
@@ -53,12 +55,9 @@ pub(crate) struct Flags {
     /// It is a ClusterAnalysisTemplate.
     #[arg(long)]
     cluster_scope: bool,
-    /// Namespace of the template and of the Secrets that it names.
-    #[arg(long, short = 'n')]
-    namespace: Option<String>,
-    /// Path of a kubeconfig; default: KUBECONFIG, then ~/.kube/config.
-    #[arg(long)]
-    kubeconfig: Option<PathBuf>,
+    /// Where the template and the Secrets that it names are.
+    #[command(flatten)]
+    cluster: Cluster,
     /// Where Prometheus is when a metric does not say.
     #[arg(long, env = "ARGO_ROLLOUTS_PROMETHEUS_ADDRESS")]
     prometheus_address: Option<String>,
@@ -92,7 +91,10 @@ pub(crate) fn run(command: &Command) -> ExitCode {
 }
 
 async fn evaluate(flags: &Flags) -> Result<u8> {
-    let mut cluster = Cluster { flags, client: None };
+    let mut cluster = Reader {
+        cluster: &flags.cluster,
+        client: None,
+    };
     let (first, templates) = templates(flags, &mut cluster).await?;
     let run = analysis_run(flags, &first, &templates)?;
     let secrets = cluster.secrets(&run.spec).await?;
@@ -101,7 +103,7 @@ async fn evaluate(flags: &Flags) -> Result<u8> {
 }
 
 /// The template that was named, and all that it includes.
-async fn templates(flags: &Flags, cluster: &mut Cluster<'_>) -> Result<(AnalysisTemplateRef, Templates)> {
+async fn templates(flags: &Flags, cluster: &mut Reader<'_>) -> Result<(AnalysisTemplateRef, Templates)> {
     let mut found = Templates::new();
     let from_file = Path::new(&flags.template).is_file();
     let mut files = flags.file.clone();
@@ -156,35 +158,17 @@ fn reference(name: &str, cluster_scope: bool) -> AnalysisTemplateRef {
 }
 
 /// The API server, asked only when something has to come from there.
-struct Cluster<'a> {
-    flags: &'a Flags,
+struct Reader<'a> {
+    cluster: &'a Cluster,
     client: Option<(Client, String)>,
 }
 
-impl Cluster<'_> {
+impl Reader<'_> {
     async fn client(&mut self) -> Result<(Client, String)> {
-        if let Some(known) = &self.client {
-            return Ok(known.clone());
+        if self.client.is_none() {
+            self.client = Some(self.cluster.connect().await?);
         }
-        let options = KubeConfigOptions::default();
-        let config = match &self.flags.kubeconfig {
-            Some(path) => {
-                let file = kube::config::Kubeconfig::read_from(path)
-                    .with_context(|| format!("cannot read the kubeconfig {}", path.display()))?;
-                kube::Config::from_custom_kubeconfig(file, &options).await?
-            }
-            None => kube::Config::infer()
-                .await
-                .context("no cluster is configured: set KUBECONFIG, or give a file")?,
-        };
-        let namespace = self
-            .flags
-            .namespace
-            .clone()
-            .unwrap_or_else(|| config.default_namespace.clone());
-        let known = (Client::try_from(config)?, namespace);
-        self.client = Some(known.clone());
-        Ok(known)
+        self.client.clone().context("there is no client")
     }
 
     async fn template(&mut self, wanted: &AnalysisTemplateRef) -> Result<Template> {
@@ -439,7 +423,7 @@ fn line(run: &AnalysisRun, metric: &Metric, answered: &Answered) -> Line {
 }
 
 /// Conditions with their arguments filled in; what comes from Secrets stays hidden.
-fn conditions(run: &AnalysisRun, metric: &Metric) -> Vec<String> {
+pub(crate) fn conditions(run: &AnalysisRun, metric: &Metric) -> Vec<String> {
     let args = run.spec.args.as_deref().unwrap_or_default();
     let hidden = args.iter().filter(|arg| arg.value.is_none());
     let hidden: BTreeMap<String, String> = hidden.map(|arg| (arg.name.clone(), "***".to_owned())).collect();

@@ -1,9 +1,12 @@
-//! The one program: `serin controller` runs the controller, `serin check` says what is wrong with an installation,
-//! `serin rehearse` plays a release in virtual time, `serin crds` prints the resources' definitions.
+//! The one program: `serin controller` runs the controller, `serin check` says what is wrong with an installation, `serin explain`
+//! says what a Rollout is doing, `serin rehearse` plays a release in virtual time, `serin analysis` tries templates, `serin crds`
+//! prints the resources' definitions.
 
 mod analysis;
 mod check;
+mod cluster;
 mod controller;
+mod explain;
 mod rehearse;
 
 use std::process::ExitCode;
@@ -30,6 +33,7 @@ enum Command {
     Controller(Box<controller::Flags>),
     Check(Box<check::Flags>),
     Rehearse(Box<rehearse::Flags>),
+    Explain(explain::Flags),
     /// Try analysis templates.
     #[command(subcommand)]
     Analysis(analysis::Command),
@@ -49,6 +53,7 @@ fn main() -> Result<ExitCode> {
         Command::Controller(flags) => controller::run(*flags)?,
         Command::Check(flags) => return Ok(check::run(&flags)),
         Command::Rehearse(flags) => return Ok(rehearse::run(&flags)),
+        Command::Explain(flags) => return Ok(explain::run(&flags)),
         Command::Analysis(command) => return Ok(analysis::run(&command)),
         Command::Crds => {
             for definition in serin_api::crd::all() {

@@ -20,8 +20,8 @@ use serin_rehearse::{
     fault::{Fault, duration, percent},
     manifests::{self, Document},
     play::{self, Rehearsal, Replay, World},
-    relabel::Relabelling,
     report::{self, End, Expected, Report, Spread},
+    series::Exposition,
     setup, timeline,
 };
 
@@ -164,11 +164,11 @@ fn read(flags: &Flags) -> Result<Rehearsal, Problem> {
         collect(path, &mut documents)?;
     }
     let setup = setup::prepare(&documents, flags.rollout.as_deref())?;
-    let relabelling = match &flags.series {
-        None => Relabelling::default(),
+    let exposition = match &flags.series {
+        None => Exposition::default(),
         Some(path) => {
             let text = text_of(path)?;
-            Relabelling::parse(&text).map_err(|e| Problem::BadInput(format!("{}: {e}", path.display())))?
+            Exposition::parse(&text).map_err(|e| Problem::BadInput(format!("{}: {e}", path.display())))?
         }
     };
     let bad = |text: &str| Err(Problem::BadInput(text.to_owned()));
@@ -198,7 +198,7 @@ fn read(flags: &Flags) -> Result<Rehearsal, Problem> {
             person: flags.person,
             ..Assumptions::default()
         },
-        relabelling,
+        exposition,
         assumed: flags.assume.iter().cloned().collect::<BTreeMap<_, _>>(),
         warm_up: flags.warm_up,
     })

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serin_model::At as _;
+use serin_planner::State;
 
 use crate::{
     crash_points::POSSIBLE,
@@ -68,6 +69,14 @@ pub const FAULTS: [&str; 22] = [
 /// Cells that cannot be reached, with the reason.
 pub const IMPOSSIBLE: &[(&str, &str, &str)] = &[];
 
+/// States that no seed comes to: the planner is not asked about Rollouts that go, the audit has no reason to refuse, and
+/// templates are not broken.
+const UNSEEN: [State; 3] = [State::Deleting, State::Refused, State::AnalysisNotStarted];
+
+fn explained(state: State) -> String {
+    format!("explained: {state:?}")
+}
+
 impl Coverage {
     /// What one run covered.
     pub fn of(played: &Played) -> Self {
@@ -90,6 +99,9 @@ impl Coverage {
         out.writes = join(&played.writes);
         for feature in features(history) {
             out.features.insert(feature, 1);
+        }
+        for state in &played.told.states {
+            out.features.insert(explained(*state), 1);
         }
         out
     }
@@ -127,6 +139,11 @@ impl Coverage {
             let n = self.crashes.get(&format!("{last}|{next}")).copied().unwrap_or(0);
             if n < least {
                 out.push(format!("crash between {last} and {next}: {n}"));
+            }
+        }
+        for state in State::ALL.into_iter().filter(|state| !UNSEEN.contains(state)) {
+            if !self.features.contains_key(&explained(state)) {
+                out.push(explained(state));
             }
         }
         out

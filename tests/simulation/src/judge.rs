@@ -87,7 +87,14 @@ fn judge(played: &Played) -> Vec<Finding> {
         object: violation.object,
         message: violation.message,
     });
-    findings.collect()
+    // Beside the oracle: what people are told, held against what is done.
+    let misfits = played.told.misfits.iter().map(|(at, rollout, text)| Finding {
+        rule: "explain".into(),
+        at: ms(*at),
+        object: rollout.clone(),
+        message: text.clone(),
+    });
+    findings.chain(misfits).collect()
 }
 
 /// Plays it twice and says where the traces differ first.

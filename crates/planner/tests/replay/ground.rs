@@ -38,6 +38,8 @@ pub(crate) struct Ground {
     pub(crate) rollout: Option<Value>,
     /// What the audit found in the plans so far.
     pub(crate) findings: Vec<String>,
+    /// Where what is explained is not what is done.
+    pub(crate) misfits: Vec<String>,
     version: u64,
     pods_made: u64,
     /// Milliseconds between the pods that one scaling starts.
@@ -64,6 +66,7 @@ impl Ground {
             seen: Sequences::default(),
             rollout: None,
             findings: Vec::new(),
+            misfits: Vec::new(),
             version: 0,
             pods_made: 0,
             stagger,

@@ -37,6 +37,10 @@ fn settle(ground: &mut Ground, crashes: &mut Option<Crashes>) -> Option<i64> {
         ground
             .findings
             .extend(found.iter().map(|finding| format!("at {} ms: {finding}", ground.now)));
+        let told = serin_planner::explain(&world, ground.clock());
+        if let Some(misfit) = serin_planner::misfit(&world, ground.clock(), &told) {
+            ground.misfits.push(format!("at {} ms: {misfit}: {told:?}", ground.now));
+        }
         if plan.is_empty() {
             return plan
                 .wake_at
@@ -260,7 +264,7 @@ fn a_crash_between_any_two_writes_changes_nothing_but_lost_events() {
 }
 
 #[test]
-fn every_plan_of_every_recording_passes_the_audit_capacity_rules_included() {
+fn every_plan_of_every_recording_passes_the_audit_capacity_rules_included_and_is_explained_as_it_is() {
     let mut failures = Vec::new();
     for name in chosen(On::Planner).unwrap() {
         let scenario = Scenario::load(&name).unwrap();
@@ -269,7 +273,8 @@ fn every_plan_of_every_recording_passes_the_audit_capacity_rules_included() {
                 failures.push(format!("{name}, pace {pace}: the replay broke off (see above)"));
                 continue;
             };
-            failures.extend(ground.findings.iter().map(|f| format!("{name}, pace {pace}, {f}")));
+            let said = ground.findings.iter().chain(&ground.misfits);
+            failures.extend(said.map(|f| format!("{name}, pace {pace}, {f}")));
         }
     }
     assert!(

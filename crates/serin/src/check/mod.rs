@@ -32,15 +32,11 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-use kube::{
-    Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use kube::Client;
 use serin_controller::Clock;
 use serin_providers::{AddressPolicy, ReqwestTransport};
 
@@ -190,26 +186,7 @@ fn heading(seen: &Observed) -> String {
 }
 
 async fn cluster(flags: &Flags) -> Result<(Client, String, Wanted)> {
-    let options = KubeConfigOptions {
-        context: flags.context.clone(),
-        ..KubeConfigOptions::default()
-    };
-    let mut config = match &flags.kubeconfig {
-        Some(path) => {
-            let file = Kubeconfig::read_from(path)
-                .with_context(|| format!("cannot read the kubeconfig {}", path.display()))?;
-            Config::from_custom_kubeconfig(file, &options).await?
-        }
-        None if flags.context.is_some() => Config::from_kubeconfig(&options)
-            .await
-            .context("cannot use --context")?,
-        None => Config::infer().await.map_err(|e| {
-            anyhow::anyhow!("no cluster is configured: set KUBECONFIG, or give --kubeconfig FILE ({e})")
-        })?,
-    };
-    config.connect_timeout = Some(Duration::from_secs(10));
-    // A refusal is an answer here.
-    config.default_retry = false;
+    let config = crate::cluster::config(flags.kubeconfig.as_deref(), flags.context.as_deref()).await?;
     let wanted = Wanted {
         is_before: flags.pre,
         namespace: flags.namespace.clone(),
@@ -218,9 +195,6 @@ async fn cluster(flags: &Flags) -> Result<(Client, String, Wanted)> {
         prometheus: flags.prometheus.clone(),
     };
     let address = config.cluster_url.to_string();
-    Ok((
-        Client::try_from(config)?,
-        address.trim_end_matches('/').to_owned(),
-        wanted,
-    ))
+    let client = Client::try_from(config).context("cannot set up the API server's client")?;
+    Ok((client, address.trim_end_matches('/').to_owned(), wanted))
 }

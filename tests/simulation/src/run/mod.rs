@@ -26,6 +26,7 @@ use crate::{
     world::{self, World},
 };
 use process::Processes;
+pub use process::Told;
 
 /// A run and what it covered.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Played {
     pub crashes: Pairs,
     /// Pairs of writes that there were.
     pub writes: Pairs,
+    /// What the planner said of Rollouts.
+    pub told: Told,
 }
 
 /// Plays a scenario on a runtime of its own.
@@ -268,6 +271,7 @@ impl<'a> Run<'a> {
         let mut traffic = self.world.traffic.lock().unwrap_or_else(PoisonError::into_inner);
         let samples = traffic.samples(end);
         drop(traffic);
+        let told = self.processes.told();
         let history = History {
             scenario: self.scenario.clone(),
             start: world::start(),
@@ -288,6 +292,7 @@ impl<'a> Run<'a> {
             history,
             crashes,
             writes,
+            told,
         }
     }
 }

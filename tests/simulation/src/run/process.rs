@@ -1,6 +1,7 @@
 //! Processes of the controller: started, told to end, killed.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI64, Ordering},
@@ -13,6 +14,7 @@ use serin_audit::Finding;
 use serin_controller::{Audit, Clock, Config, Context, Election};
 use serin_kubesim::Cluster;
 use serin_model::{Plan, World as Seen};
+use serin_planner::{State, explain, misfit};
 use serin_providers::{ProviderSettings, Providers};
 use tokio::{
     sync::oneshot,
@@ -30,7 +32,17 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(30);
 
 type Refusals = Arc<Mutex<Vec<Refused>>>;
+type Tellings = Arc<Mutex<Told>>;
 type Ends = Arc<Mutex<Vec<(Duration, String, String)>>>;
+
+/// What the planner said of Rollouts in passing.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// States that were explained.
+    pub states: BTreeSet<State>,
+    /// Explanations that say something else than the plan does: when, of which Rollout, what.
+    pub misfits: Vec<(Duration, String, String)>,
+}
 
 struct Running {
     replica: usize,
@@ -56,6 +68,7 @@ pub(super) struct Processes {
     running: Vec<Running>,
     replicas: Vec<Replica>,
     refusals: Refusals,
+    told: Tellings,
     ends: Ends,
     cluster: Cluster,
 }
@@ -72,6 +85,7 @@ impl Processes {
             running: Vec::new(),
             replicas: Vec::new(),
             refusals: Refusals::default(),
+            told: Tellings::default(),
             ends: Ends::default(),
             cluster: world.cluster.clone(),
         }
@@ -115,6 +129,7 @@ impl Processes {
             user: user.clone(),
             started: self.started,
             refusals: Arc::clone(&self.refusals),
+            told: Arc::clone(&self.told),
             looked: Mutex::new((self.started, 0)),
         };
         let context = context.with_audit(Arc::new(watched));
@@ -202,6 +217,10 @@ impl Processes {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(super) fn told(&self) -> Told {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(super) fn ends(&self) -> Vec<(Duration, String, String)> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -213,6 +232,7 @@ struct Watched {
     user: String,
     started: Instant,
     refusals: Refusals,
+    told: Tellings,
     /// How many plans were made at a moment.
     looked: Mutex<(Instant, u32)>,
 }
@@ -235,23 +255,38 @@ impl Watched {
             world.rollout.status,
         );
     }
+
+    fn explain(&self, world: &Seen, now: DateTime<Utc>) {
+        let told = explain(world, now);
+        let mut all = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        all.states.insert(told.state);
+        if let Some(misfit) = misfit(world, now, &told) {
+            let text = format!("{misfit}: {told:?}");
+            all.misfits.push((self.started.elapsed(), name_of(world), text));
+        }
+    }
+}
+
+fn name_of(world: &Seen) -> String {
+    let metadata = &world.rollout.metadata;
+    let rollout = [&metadata.namespace, &metadata.name].map(|t| t.clone().unwrap_or_default());
+    rollout.join("/")
 }
 
 impl Audit for Watched {
     fn findings(&self, world: &Seen, plan: &Plan, now: DateTime<Utc>) -> Vec<Finding> {
         self.count(world, plan, now);
+        self.explain(world, now);
         let Some(inner) = &self.inner else {
             return Vec::new();
         };
         let findings = inner.findings(world, plan, now);
-        let metadata = &world.rollout.metadata;
-        let rollout = [&metadata.namespace, &metadata.name].map(|t| t.clone().unwrap_or_default());
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         // What is only warned of in production is a failure in tests.
         refusals.extend(findings.iter().map(|finding| Refused {
             at: self.started.elapsed(),
             user: self.user.clone(),
-            rollout: rollout.join("/"),
+            rollout: name_of(world),
             why: format!("{finding}: {:?}", plan.writes[finding.write].write),
         }));
         findings

@@ -1,0 +1,362 @@
+//! What people are told, in every state that a Rollout can be in; and that it is what the planner does.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use serin_api::{HASH_LABEL, SCALE_DOWN_DEADLINE_ANNOTATION, analysis::Phase};
+use serin_model::World;
+use serin_planner::{Explanation, State, WaitsFor, explain, misfit};
+
+use support::{
+    OLD, add_replica_set, canary, know_template, new_hash, now, pods, replica_set, routed, run, status, updating,
+};
+
+/// A step with a router: the route has this weight, the canary so many available pods.
+fn at_step(steps: &Value, index: usize, weight: i32, available: i32) -> World {
+    let mut world = routed(4, weight, &json!({ "steps": steps }));
+    let hash = new_hash(&world);
+    pods(&mut world, &hash, available.max(1), available);
+    status(&mut world, &json!({ "currentStepIndex": index }));
+    world
+}
+
+fn analysing(phase: Phase, message: &str) -> World {
+    let steps = json!([{ "setWeight": 25 }, { "analysis": { "templates": [{ "templateName": "watch" }] } }]);
+    let mut world = at_step(&steps, 1, 25, 1);
+    know_template(&mut world);
+    let mut running = run("demo-2-1", Some(1), phase);
+    running.message = message.to_owned();
+    world.analysis_runs.push(running);
+    let shown = json!({ "name": "demo-2-1", "status": phase.as_str(), "message": message });
+    status(
+        &mut world,
+        &json!({ "canary": { "currentStepAnalysisRunStatus": shown } }),
+    );
+    world
+}
+
+fn condition(kind: &str, word: &str, reason: &str, message: &str) -> Value {
+    json!({
+        "type": kind, "status": word, "reason": reason, "message": message,
+        "lastUpdateTime": "2026-01-01T00:05:00Z", "lastTransitionTime": "2026-01-01T00:04:00Z",
+    })
+}
+
+fn aborted(weight: i32) -> World {
+    let mut world = at_step(&json!([{ "setWeight": 50 }, { "pause": {} }]), 0, weight, 2);
+    let cause = "Rollout aborted update to revision 2: metric \"errors\" assessed Failed";
+    status(
+        &mut world,
+        &json!({
+            "phase": "Degraded", "abort": true, "abortedAt": "2026-01-01T00:09:00Z",
+            "conditions": [condition("Progressing", "False", "RolloutAborted", cause)],
+        }),
+    );
+    world
+}
+
+/// The newest version is stable, with so many of four pods available.
+fn complete(available: i32) -> World {
+    let mut world = updating(4, &json!({}));
+    let hash = new_hash(&world);
+    pods(&mut world, &hash, 4, available);
+    pods(&mut world, OLD, 0, 0);
+    status(
+        &mut world,
+        &json!({ "stableRS": hash, "phase": "Healthy", "currentStepIndex": null }),
+    );
+    world
+}
+
+fn with(mut world: World, change: impl FnOnce(&mut World)) -> World {
+    change(&mut world);
+    world
+}
+
+/// Every state, with a World that is in it, what it waits for, and words that must be said.
+fn states() -> Vec<(State, WaitsFor, World, &'static str)> {
+    use State as S;
+    use WaitsFor as W;
+    let set = |patch: Value| move |world: &mut World| status(world, &patch);
+    let two_steps = json!([{ "setWeight": 50 }, { "pause": {} }]);
+    vec![
+        (
+            S::Deleting,
+            W::Nothing,
+            with(canary(), |w| {
+                w.rollout.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:09:00Z")).unwrap();
+            }),
+            "deleted",
+        ),
+        (
+            S::Invalid,
+            W::Controller,
+            with(canary(), |w| w.services.clear()),
+            "demo-stable",
+        ),
+        (
+            S::Refused,
+            W::Correction,
+            with(
+                canary(),
+                set(json!({
+                    "conditions": [condition("PlanRefused", "True", "W1", "W1: too much weight")],
+                })),
+            ),
+            "W1: too much weight",
+        ),
+        (
+            S::Acting,
+            W::Controller,
+            with(canary(), |w| w.rollout.metadata.generation = Some(3)),
+            "changed",
+        ),
+        (
+            S::PausedByPerson,
+            W::Person,
+            with(canary(), |w| {
+                w.rollout.spec.paused = Some(true);
+            }),
+            "spec.paused",
+        ),
+        (
+            S::Inconclusive,
+            W::Person,
+            with(
+                analysing(Phase::Inconclusive, "one of three was neither"),
+                set(json!({
+                    "phase": "Paused", "controllerPause": true,
+                    "pauseConditions": [{ "reason": "InconclusiveAnalysisRun", "startTime": "2026-01-01T00:09:00Z" }],
+                })),
+            ),
+            "one of three was neither",
+        ),
+        (
+            S::PausedForPerson,
+            W::Person,
+            canary(),
+            "step 2/3 (pause), with 20% of the traffic",
+        ),
+        (
+            S::PausedForTime,
+            W::Time,
+            {
+                let mut world = at_step(
+                    &json!([{ "pause": { "duration": "5m" } }, { "setWeight": 50 }]),
+                    0,
+                    0,
+                    0,
+                );
+                let pause = json!({ "reason": "CanaryPauseStep", "startTime": "2026-01-01T00:09:00Z" });
+                status(
+                    &mut world,
+                    &json!({ "phase": "Paused", "controllerPause": true, "pauseConditions": [pause] }),
+                );
+                world
+            },
+            "step 1/2 (pause: 5m)",
+        ),
+        (
+            S::FirstPods,
+            W::Pods,
+            {
+                let mut world = updating(4, &json!({}));
+                let hash = new_hash(&world);
+                world.replica_sets.retain(|rs| rs.hash() == hash);
+                pods(&mut world, &hash, 4, 1);
+                replica_set(&mut world, &hash).failure =
+                    Some(("FailedCreate".to_owned(), "exceeded quota: small".to_owned()));
+                status(&mut world, &json!({ "stableRS": "", "currentStepIndex": null }));
+                world
+            },
+            "exceeded quota: small",
+        ),
+        (
+            S::WaitingForPods,
+            W::Pods,
+            at_step(&two_steps, 0, 0, 0),
+            "0 of 2 pods are available",
+        ),
+        (
+            S::WaitingForStable,
+            W::Pods,
+            {
+                let mut world = at_step(&two_steps, 0, 0, 2);
+                pods(&mut world, OLD, 4, 1);
+                world
+            },
+            "1 of the 2 pods that stable needs",
+        ),
+        (
+            S::WaitingForEndpoints,
+            W::Pods,
+            {
+                let mut world = at_step(&two_steps, 0, 0, 2);
+                world.endpoints = canary().endpoints;
+                world
+                    .endpoints
+                    .as_mut()
+                    .unwrap()
+                    .get_mut("demo-canary")
+                    .unwrap()
+                    .ready_pods
+                    .clear();
+                world
+            },
+            "ready behind Service demo-canary",
+        ),
+        (
+            S::RouteUnusable,
+            W::Correction,
+            with(at_step(&two_steps, 0, 0, 2), |w| {
+                w.routes
+                    .values_mut()
+                    .for_each(|r| *r = Err("HTTPRoute shop/demo does not exist".to_owned()));
+            }),
+            "HTTPRoute shop/demo does not exist",
+        ),
+        (
+            S::Analysing,
+            W::Analysis,
+            analysing(Phase::Running, ""),
+            "AnalysisRun demo-2-1 is Running",
+        ),
+        (
+            S::NoData,
+            W::Analysis,
+            analysing(Phase::Running, "no data since 00:08"),
+            "no data since 00:08",
+        ),
+        (
+            S::AnalysisNotStarted,
+            W::Correction,
+            {
+                let analysis = json!({
+                    "templates": [{ "templateName": "watch" }],
+                    "args": [{ "name": "service", "valueFrom": { "fieldRef": { "fieldPath": "spec.nothing" } } }],
+                });
+                let mut world = at_step(&json!([{ "setWeight": 25 }, { "analysis": analysis }]), 1, 25, 1);
+                know_template(&mut world);
+                for template in world.templates.values_mut() {
+                    template.spec.args = serde_json::from_value(json!([{ "name": "service" }])).unwrap();
+                }
+                world
+            },
+            "spec.nothing",
+        ),
+        (
+            S::Overdue,
+            W::Pods,
+            with(
+                at_step(&two_steps, 0, 0, 0),
+                set(json!({
+                    "phase": "Degraded",
+                    "conditions": [condition("Progressing", "False", "ProgressDeadlineExceeded", "has timed out progressing.")],
+                })),
+            ),
+            "600 s",
+        ),
+        (
+            S::TakingBack,
+            W::Pods,
+            with(aborted(50), |w| pods(w, OLD, 4, 0)),
+            "metric \"errors\"",
+        ),
+        (
+            S::Aborted,
+            W::Person,
+            with(aborted(0), |w| {
+                let hash = new_hash(w);
+                for service in w.services.values_mut() {
+                    service.selector.insert(HASH_LABEL.to_owned(), OLD.to_owned());
+                }
+                let later = "2026-01-01T00:10:30Z".to_owned();
+                replica_set(w, &hash)
+                    .annotations
+                    .insert(SCALE_DOWN_DEADLINE_ANNOTATION.to_owned(), later);
+            }),
+            "stable has all traffic",
+        ),
+        (
+            S::Promoting,
+            W::Pods,
+            with(at_step(&two_steps, 2, 50, 2), |_| {}),
+            "2 of 4 pods are available",
+        ),
+        (
+            S::GoingBack,
+            W::Pods,
+            {
+                let mut world = complete(1);
+                pods(&mut world, OLD, 3, 3);
+                let hash = new_hash(&world);
+                pods(&mut world, &hash, 1, 1);
+                world
+            },
+            "Back at revision 2",
+        ),
+        (S::Unavailable, W::Pods, complete(3), "3 of 4 pods"),
+        (
+            S::CleaningUp,
+            W::Pods,
+            with(complete(4), |w| {
+                add_replica_set(w, "middle", 1, 0);
+                replica_set(w, "middle").current = 1;
+            }),
+            "1 pod of older versions",
+        ),
+        (S::Healthy, W::Nothing, complete(4), "all 4 pods are available"),
+    ]
+}
+
+/// All that is said, in one text.
+fn whole(told: &Explanation) -> String {
+    format!("{} {} {}", told.what, told.why.join(" "), told.next.what)
+}
+
+#[test]
+fn every_state_is_explained_with_what_it_waits_for_and_why() {
+    let mut reached = BTreeSet::new();
+    for (state, waits_for, world, words) in states() {
+        let told = explain(&world, now());
+        assert_eq!((told.state, told.next.waits_for), (state, waits_for), "{told:#?}");
+        assert!(whole(&told).contains(words), "{words:?} is not said: {told:#?}");
+        assert_eq!(misfit(&world, now(), &told), None, "{told:#?}");
+        reached.insert(state);
+    }
+    assert_eq!(reached, BTreeSet::from(State::ALL));
+}
+
+#[test]
+fn what_ends_by_itself_says_when() {
+    let at = |state: State| {
+        let (_, _, world, _) = states().into_iter().find(|(s, ..)| *s == state).unwrap();
+        explain(&world, now()).next.at.map(|at| at.to_rfc3339())
+    };
+    assert_eq!(at(State::PausedForTime).as_deref(), Some("2026-01-01T00:14:00+00:00"));
+    assert_eq!(
+        at(State::Aborted).as_deref(),
+        Some("2026-01-01T00:10:30+00:00"),
+        "its pods go"
+    );
+    assert_eq!(at(State::PausedForPerson), None);
+}
+
+#[test]
+fn a_background_analysis_is_named_beside_whatever_else_happens() {
+    let mut world = canary();
+    world.analysis_runs.push(run("demo-2", None, Phase::Running));
+    let shown = json!({ "name": "demo-2", "status": "Running" });
+    status(
+        &mut world,
+        &json!({ "canary": { "currentBackgroundAnalysisRunStatus": shown } }),
+    );
+    let told = explain(&world, now());
+    assert_eq!(told.state, State::PausedForPerson);
+    assert!(whole(&told).contains("AnalysisRun demo-2 is Running"), "{told:#?}");
+    assert_eq!(told.analysis_runs, ["demo-2"]);
+}

@@ -1,0 +1,232 @@
+//! `serin explain`: what a Rollout is doing, why, since when, and what happens next. Reads with the user's own rights and
+//! writes nothing; the words are the planner's.
+
+use std::{fmt::Write as _, process::ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+use chrono::{DateTime, SecondsFormat, Utc};
+use clap::Args;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use serin_api::analysis::{AnalysisRun, Metric, MetricResult};
+use serin_controller::{Clock, Key, context::Memory, look::look, observe::Observed, stores::Stores};
+use serin_model::Settings;
+use serin_planner::{Explanation, WaitsFor, explain};
+
+use crate::{analysis::conditions, cluster::Cluster};
+
+/// Say what a Rollout is doing, why, since when, and what happens next.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 explained, 2 there is no such Rollout, or the cluster cannot be read.")]
+pub(crate) struct Flags {
+    /// rollout/NAME, or NAME; without one all Rollouts of the namespace, a line each.
+    #[arg(value_name = "ROLLOUT")]
+    rollout: Option<String>,
+    #[command(flatten)]
+    cluster: Cluster,
+    /// All namespaces.
+    #[arg(long, short = 'A', conflicts_with_all = ["rollout", "namespace"])]
+    all_namespaces: bool,
+    /// `json` instead of text.
+    #[arg(long, short, value_parser = ["text", "json"], default_value = "text")]
+    output: String,
+}
+
+/// Runs the command; problems go to standard error.
+pub(crate) fn run(flags: &Flags) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let text = runtime
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(told(flags)));
+    match text {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(problem) => {
+            eprintln!("{problem:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn told(flags: &Flags) -> Result<String> {
+    let (client, namespace) = flags.cluster.connect().await?;
+    let wanted = (!flags.all_namespaces).then_some(namespace.as_str());
+    let stores = look(&client, wanted).await.context("the cluster cannot be read")?;
+    let now = Clock::System.now();
+    let as_json = flags.output == "json";
+    let Some(name) = &flags.rollout else {
+        return Ok(all(&stores, now, as_json));
+    };
+    let name = name_of(name)?;
+    let key = Key::new(namespace.as_str(), name);
+    let Some(explanation) = of(&stores, &key, now)? else {
+        bail!("there is no Rollout {name} in namespace {namespace}; serin explain -A lists all of them");
+    };
+    let runs = runs(&client, &namespace, &explanation).await;
+    Ok(if as_json {
+        let metrics: Vec<Value> = runs
+            .iter()
+            .map(|run| json!({"name": run.metadata.name, "status": run.status}))
+            .collect();
+        let mut whole = serde_json::to_value(&explanation)?;
+        whole["rollout"] = json!({ "namespace": namespace, "name": name });
+        whole["runs"] = Value::Array(metrics);
+        format!("{whole:#}\n")
+    } else {
+        text(&key, &explanation, &runs, now)
+    })
+}
+
+fn name_of(given: &str) -> Result<&str> {
+    match given.split_once('/') {
+        None => Ok(given),
+        Some(("rollout" | "rollouts" | "ro" | "rollouts.argoproj.io", name)) => Ok(name),
+        Some((kind, _)) => bail!("{given}: only Rollouts can be explained, not {kind}; write rollout/NAME"),
+    }
+}
+
+fn of(stores: &Stores, key: &Key, now: DateTime<Utc>) -> Result<Option<Explanation>> {
+    Ok(match stores.world(key, &Settings::default(), &Memory::default()) {
+        Observed::Gone => None,
+        Observed::World(world) => Some(explain(&world, now)),
+        Observed::NotReady(kind) => bail!("{} were not listed", kind.plural()),
+        Observed::Undecodable(bad) => {
+            bail!(
+                "Rollout {}/{} cannot be understood: {}",
+                key.namespace,
+                key.name,
+                bad.error
+            )
+        }
+    })
+}
+
+/// The runs that it speaks of; one that is gone meanwhile, or that may not be read, is left out.
+async fn runs(client: &Client, namespace: &str, explanation: &Explanation) -> Vec<AnalysisRun> {
+    let api = Api::<AnalysisRun>::namespaced(client.clone(), namespace);
+    let mut out = Vec::new();
+    for name in &explanation.analysis_runs {
+        out.extend(api.get_opt(name).await.ok().flatten());
+    }
+    out
+}
+
+/// One line a Rollout.
+fn all(stores: &Stores, now: DateTime<Utc>, as_json: bool) -> String {
+    let mut rows = Vec::new();
+    for (key, _) in stores.rollouts.iter() {
+        match of(stores, key, now) {
+            Ok(Some(explanation)) => rows.push((key, Ok(explanation))),
+            Ok(None) => {}
+            Err(problem) => rows.push((key, Err(format!("{problem:#}")))),
+        }
+    }
+    if as_json {
+        let list = rows.iter().map(|(key, known)| {
+            let mut whole = match known {
+                Ok(known) => serde_json::to_value(known).unwrap_or_default(),
+                Err(problem) => json!({ "problem": problem }),
+            };
+            whole["rollout"] = json!({ "namespace": key.namespace, "name": key.name });
+            whole
+        });
+        return format!("{:#}\n", Value::Array(list.collect()));
+    }
+    let mut out = String::new();
+    let name = |key: &Key| format!("{}/{}", key.namespace, key.name);
+    let width = rows.iter().map(|(key, _)| name(key).len()).max().unwrap_or(0);
+    for (key, known) in &rows {
+        let (state, what) = match known {
+            Ok(known) => (format!("{:?}", known.state), known.what.clone()),
+            Err(problem) => ("Invalid".to_owned(), problem.clone()),
+        };
+        let _ = writeln!(out, "{:width$}  {state:<19}  {what}", name(key));
+    }
+    if out.is_empty() {
+        out.push_str("There are no Rollouts here.\n");
+    }
+    out
+}
+
+fn text(key: &Key, known: &Explanation, runs: &[AnalysisRun], now: DateTime<Utc>) -> String {
+    let mut out = format!(
+        "Rollout {}/{}: {:?}\n  {}\n",
+        key.namespace, key.name, known.state, known.what
+    );
+    for (index, why) in known.why.iter().enumerate() {
+        let head = if index == 0 { "why" } else { "" };
+        let _ = writeln!(out, "  {head:<6} {why}");
+    }
+    if let Some(since) = known.since {
+        let _ = writeln!(out, "  since  {} ({} ago)", stamp(since), length(now - since));
+    }
+    let when = match (known.next.at, known.next.waits_for) {
+        (Some(at), WaitsFor::Time) => format!("{} (in {}): ", stamp(at), length(at - now)),
+        (Some(at), _) => format!("by {} (in {}): ", stamp(at), length(at - now)),
+        (None, _) => String::new(),
+    };
+    let _ = writeln!(out, "  next   {when}{}", known.next.what);
+    for run in runs {
+        let status = run.status.clone().unwrap_or_default();
+        let name = run.metadata.name.as_deref().unwrap_or_default();
+        let _ = writeln!(out, "\nAnalysisRun {name}: {}", word(status.phase.as_str()));
+        for metric in &run.spec.metrics {
+            let result = status.metric_results.iter().find(|result| result.name == metric.name);
+            let _ = writeln!(
+                out,
+                "  {}",
+                measured(run, metric, result.unwrap_or(&MetricResult::default()))
+            );
+        }
+    }
+    out
+}
+
+fn word(phase: &str) -> &str {
+    if phase.is_empty() { "not begun" } else { phase }
+}
+
+/// One metric in a line: verdict, counts, last value, and the conditions that judge it.
+fn measured(run: &AnalysisRun, metric: &Metric, result: &MetricResult) -> String {
+    let mut parts = vec![format!("{}: {}", metric.name, word(result.phase.as_str()))];
+    let counts = [
+        (result.successful, "good"),
+        (result.failed, "bad"),
+        (result.inconclusive, "inconclusive"),
+        (result.error, "without an answer"),
+    ];
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, word)| format!("{n} {word}"))
+        .collect();
+    parts.push(if counts.is_empty() {
+        "not measured yet".to_owned()
+    } else {
+        counts.join(", ")
+    });
+    let value = result.measurements.last().map(|m| m.value.as_str());
+    parts.extend(value.filter(|v| !v.is_empty()).map(|v| format!("last {v}")));
+    parts.extend(conditions(run, metric));
+    if !result.message.is_empty() {
+        parts.push(result.message.clone());
+    }
+    parts.join("; ")
+}
+
+fn stamp(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// `45 s`, `12 min`, `3 h`, `5 d`.
+fn length(time: chrono::TimeDelta) -> String {
+    let seconds = time.num_seconds().max(0);
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
