@@ -7,11 +7,13 @@ pub mod measure;
 pub mod mutant;
 mod patch;
 pub mod plan;
+mod templates;
 pub mod world;
 
 pub use json::At;
 pub use patch::merge_patch;
 pub use plan::{Event, EventKind, Plan, PlannedWrite, Weights, Write};
+pub use templates::{Templates, run_annotations};
 pub use world::{
     AnalysisRunView, Endpoints, ReplicaSetView, RouteRef, RouteView, ServiceView, Settings, TemplateView, World,
     analysis_spec_digest,

@@ -310,13 +310,13 @@ pub enum PolicyError {
 /// Settings of one metric in [`METRIC_SETTINGS_ANNOTATION`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct MetricSettings {
+pub(crate) struct MetricSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    no_data: Option<String>,
+    pub(crate) no_data: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    min_requests: Option<u64>,
+    pub(crate) min_requests: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    requests_query: Option<String>,
+    pub(crate) requests_query: Option<String>,
 }
 
 fn parse_no_data(word: &str) -> Result<bool, PolicyError> {
@@ -331,7 +331,9 @@ fn parse_min_requests(text: &str) -> Result<u64, PolicyError> {
     text.parse().map_err(|_| PolicyError::MinRequests(text.to_owned()))
 }
 
-fn parse_metrics(annotations: &BTreeMap<String, String>) -> Result<BTreeMap<String, MetricSettings>, PolicyError> {
+pub(crate) fn parse_metrics(
+    annotations: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, MetricSettings>, PolicyError> {
     annotations.get(METRIC_SETTINGS_ANNOTATION).map_or_else(
         || Ok(BTreeMap::new()),
         |text| serde_json::from_str(text).map_err(|e| PolicyError::Metrics(e.to_string())),
@@ -394,79 +396,6 @@ impl NoDataPolicy {
         }
         answer.value.no_data()
     }
-}
-
-/// A template that goes into a run: its annotations and the names of the metrics that it brings.
-#[derive(Clone, Copy, Debug)]
-pub struct TemplateSettings<'a> {
-    /// `metadata.annotations`.
-    pub annotations: &'a BTreeMap<String, String>,
-    /// Names of the template's own metrics.
-    pub metrics: &'a [String],
-}
-
-/// The annotations that a run made of these templates carries, so that the run alone says what no data means to it.
-/// What the Rollout says wins over what a template says. What all templates say alike holds for the run; what only
-/// some say goes to [`METRIC_SETTINGS_ANNOTATION`], metric by metric. Values that cannot be understood are copied as they are:
-/// the run then ends in an error that names them.
-pub fn annotations_for_run(
-    rollout: &BTreeMap<String, String>,
-    templates: &[TemplateSettings<'_>],
-) -> BTreeMap<String, String> {
-    const KEYS: [&str; 3] = [NO_DATA_ANNOTATION, MIN_REQUESTS_ANNOTATION, REQUESTS_QUERY_ANNOTATION];
-    let mut out = BTreeMap::new();
-    let mut single: BTreeMap<String, MetricSettings> = BTreeMap::new();
-    for key in KEYS {
-        if let Some(value) = rollout.get(key) {
-            out.insert(key.to_owned(), value.clone());
-            continue;
-        }
-        let said: Vec<_> = templates.iter().map(|template| template.annotations.get(key)).collect();
-        let Some(first) = said.iter().flatten().next() else {
-            continue;
-        };
-        if said.iter().all(|value| *value == Some(*first)) {
-            out.insert(key.to_owned(), (*first).clone());
-            continue;
-        }
-        for (template, value) in templates.iter().zip(said) {
-            let Some(value) = value else { continue };
-            for metric in template.metrics {
-                let entry = single.entry(metric.clone()).or_default();
-                match key {
-                    NO_DATA_ANNOTATION => entry.no_data = Some(value.clone()),
-                    MIN_REQUESTS_ANNOTATION => match value.parse() {
-                        Ok(n) => entry.min_requests = Some(n),
-                        Err(_) => drop(out.insert(key.to_owned(), value.clone())),
-                    },
-                    _ => entry.requests_query = Some(value.clone()),
-                }
-            }
-        }
-    }
-    let sources = templates.iter().map(|template| template.annotations).chain([rollout]);
-    for annotations in sources {
-        match parse_metrics(annotations) {
-            Ok(settings) => {
-                for (metric, own) in settings {
-                    let entry = single.entry(metric).or_default();
-                    entry.no_data = own.no_data.or(entry.no_data.take());
-                    entry.min_requests = own.min_requests.or(entry.min_requests);
-                    entry.requests_query = own.requests_query.or(entry.requests_query.take());
-                }
-            }
-            Err(_) => {
-                let text = annotations.get(METRIC_SETTINGS_ANNOTATION).cloned().unwrap_or_default();
-                out.insert(METRIC_SETTINGS_ANNOTATION.to_owned(), text);
-                return out;
-            }
-        }
-    }
-    if !single.is_empty() {
-        let text = serde_json::to_string(&single).expect("string keys, strings and numbers only");
-        out.insert(METRIC_SETTINGS_ANNOTATION.to_owned(), text);
-    }
-    out
 }
 
 #[cfg(test)]
@@ -603,44 +532,5 @@ mod tests {
         );
         assert_eq!(policy.no_data(&answer(10.0)), None);
         assert_eq!(NoDataPolicy::default().no_data(&Answer::new(MetricValue::None)), None);
-    }
-
-    #[test]
-    fn a_run_of_several_templates_keeps_their_settings_apart() {
-        let a = map(&[
-            (NO_DATA_ANNOTATION, "hold"),
-            (MIN_REQUESTS_ANNOTATION, "5"),
-            (REQUESTS_QUERY_ANNOTATION, "qa"),
-        ]);
-        let b = map(&[(NO_DATA_ANNOTATION, "hold")]);
-        let (of_a, of_b) = (["a1".to_owned(), "a2".to_owned()], ["b".to_owned()]);
-        let templates = [
-            TemplateSettings {
-                annotations: &a,
-                metrics: &of_a,
-            },
-            TemplateSettings {
-                annotations: &b,
-                metrics: &of_b,
-            },
-        ];
-        let run = annotations_for_run(&map(&[]), &templates);
-        assert_eq!(run.get(NO_DATA_ANNOTATION).map(String::as_str), Some("hold"));
-        assert_eq!(run.get(MIN_REQUESTS_ANNOTATION), None);
-        assert_eq!(
-            NoDataPolicy::of_metric(&run, "a2", false, true).unwrap().min_requests,
-            Some(5)
-        );
-        assert_eq!(
-            NoDataPolicy::of_metric(&run, "b", false, true).unwrap().min_requests,
-            None
-        );
-        let run = annotations_for_run(&map(&[(MIN_REQUESTS_ANNOTATION, "9")]), &templates[..1]);
-        assert_eq!(
-            NoDataPolicy::of_metric(&run, "a1", false, true).unwrap().min_requests,
-            Some(9)
-        );
-        assert_eq!(run.get(REQUESTS_QUERY_ANNOTATION).map(String::as_str), Some("qa"));
-        assert_eq!(run.get(METRIC_SETTINGS_ANNOTATION), None);
     }
 }

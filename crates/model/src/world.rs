@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::templates::Templates;
 use chrono::{DateTime, Utc};
 use serin_api::{
     analysis::{AnalysisRunSpec, AnalysisTemplateSpec, Phase},
     digest::TemplateDigest,
-    rollout::{AnalysisTemplateRef, Rollout},
+    rollout::Rollout,
 };
 
 /// Everything that the next decision about one Rollout may look at.
@@ -31,7 +32,7 @@ pub struct World {
     /// Analysis runs that the Rollout owns.
     pub analysis_runs: Vec<AnalysisRunView>,
     /// Templates that the Rollout names, directly or through other templates, and that exist.
-    pub templates: BTreeMap<AnalysisTemplateRef, TemplateView>,
+    pub templates: Templates,
     /// Routes that the Rollout's router names; `Err` says why a route cannot be used (missing, without our Services, …).
     pub routes: BTreeMap<RouteRef, Result<RouteView, String>>,
     /// The controller's own settings.

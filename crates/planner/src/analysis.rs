@@ -11,10 +11,7 @@ use serin_api::{
     status::{PauseReason, RunStatus},
     steps::StepKind,
 };
-use serin_model::{
-    AnalysisRunView, Event, Write, analysis_spec_digest,
-    measure::{TemplateSettings, annotations_for_run},
-};
+use serin_model::{AnalysisRunView, Event, Write, analysis_spec_digest, run_annotations};
 
 use crate::{draft::Draft, pause::PauseDecision, situation::Situation};
 
@@ -339,23 +336,9 @@ fn run_spec(
 ) -> Result<(AnalysisRunSpec, BTreeMap<String, String>), String> {
     let refs = analysis.templates.as_deref().unwrap_or_default();
     let lookup = |r: &_| s.world.templates.get(r).map(|t| &t.spec);
-    let reached = compose::reach(refs, lookup).map_err(|e| e.to_string())?;
     let none = BTreeMap::new();
-    let parts: Vec<(&BTreeMap<String, String>, Vec<String>)> = reached
-        .iter()
-        .map(|(template, spec)| {
-            let annotations = s.world.templates.get(template).map_or(&none, |t| &t.annotations);
-            (
-                annotations,
-                spec.metrics.iter().flatten().map(|m| m.name.clone()).collect(),
-            )
-        })
-        .collect();
-    let settings: Vec<TemplateSettings<'_>> = parts
-        .iter()
-        .map(|(annotations, metrics)| TemplateSettings { annotations, metrics })
-        .collect();
-    let mut annotations = annotations_for_run(s.rollout_annotations().unwrap_or(&none), &settings);
+    let said = s.rollout_annotations().unwrap_or(&none);
+    let mut annotations = run_annotations(said, refs, &s.world.templates).map_err(|e| e.to_string())?;
     if s.world.settings.no_data_hold {
         annotations
             .entry(NO_DATA_ANNOTATION.to_owned())

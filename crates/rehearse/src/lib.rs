@@ -6,6 +6,7 @@
 
 pub mod answers;
 pub mod assume;
+mod definitions;
 pub mod fault;
 mod json;
 pub mod load;

@@ -2,14 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, LazyLock, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use serin_controller::{Clock, Config, Context};
-use serin_kubesim::{Asked, Change, Cluster, Crd, Options, Patch, workloads::Workloads};
+use serin_kubesim::{Asked, Change, Cluster, Options, Patch, workloads::Workloads};
 use serin_model::At as _;
 use serin_planner::Explanation;
 use serin_providers::{ProviderSettings, Providers};
@@ -21,6 +21,7 @@ use tokio::{
 use crate::{
     Problem,
     assume::Assumptions,
+    definitions,
     json::text,
     load::{Load, Totals},
     pods::{self, Pods},
@@ -95,18 +96,6 @@ pub struct Replay {
     pub told: Vec<(Duration, Explanation)>,
 }
 
-/// A reduced definition of HTTPRoute: names, types and defaults are the real ones.
-const HTTP_ROUTES: &str = include_str!("../data/httproutes-crd.yaml");
-
-/// Parsed once per process.
-static DEFINITIONS: LazyLock<Result<Vec<Arc<Crd>>, String>> = LazyLock::new(|| {
-    let routes: Value = serde_saphyr::from_str(HTTP_ROUTES).map_err(|e| e.to_string())?;
-    let own = serin_api::crd::all().into_iter().map(|definition| definition.object);
-    own.chain([routes])
-        .map(|object| Crd::parse(&object).map_err(|status| status.message))
-        .collect()
-});
-
 /// How long the first version may take to come up.
 const FIRST: Duration = Duration::from_secs(3600);
 
@@ -164,7 +153,7 @@ impl<'a> Run<'a> {
             seed,
             ..Options::default()
         });
-        for crd in DEFINITIONS.as_ref().map_err(|e| Problem::Bug(e.clone()))? {
+        for crd in definitions::all()? {
             cluster.register(crd);
         }
         let pods = Arc::new(Pods {

@@ -15,6 +15,7 @@ use serin_promql::{Rules, RulesError};
 
 use crate::{
     Problem,
+    definitions::unknown_fields,
     json::{text, texts},
     load::Entry,
     manifests::Document,
@@ -178,6 +179,15 @@ impl Setup {
             let bad = |text: String| Problem::BadInput(format!("{}: {}: {text}", document.source, document.title()));
             let mut object = with_namespace(&document.object, &self.namespace);
             let here = text(&object, "/metadata/namespace") == self.namespace;
+            let unknown = unknown_fields(&document.object);
+            if !unknown.is_empty() {
+                self.notes.push(format!(
+                    "not known and ignored: {}: {}: {} (kubectl apply refuses such a file, other tools drop the field)",
+                    document.source,
+                    document.title(),
+                    unknown.join(", ")
+                ));
+            }
             match document.kind() {
                 "Rollout" => {}
                 "Namespace" => {

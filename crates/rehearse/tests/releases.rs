@@ -240,6 +240,25 @@ fn what_is_referred_to_and_not_given_is_supplied_and_said() {
 }
 
 #[test]
+fn a_field_that_means_nothing_is_named_with_its_place() {
+    let manifest = "kind: Rollout\napiVersion: argoproj.io/v1alpha1\nmetadata: { name: web }\nspec:\n  selector: { matchLabels: { app: web } }\n  template:\n    metadata: { labels: { app: web } }\n    spec: { containers: [{ name: app, image: 'web:2' }] }\n  strategy: { canary: { stepz: [{ setWeight: 5 }] } }\n";
+    let setup = prepare(&documents("web.yaml", manifest).unwrap(), None).unwrap();
+    let notes = setup.notes.join("\n");
+    assert!(
+        notes.contains("web.yaml: Rollout/web: spec.strategy.canary.stepz"),
+        "{notes}"
+    );
+}
+
+#[test]
+fn the_timeline_tells_what_is_explained() {
+    let replay = play(&rehearsal(&[], "errors=30%"), World::Faulty, 1).unwrap();
+    let told = text(&replay);
+    assert!(told.contains("Revision 2 is at step "), "{told}");
+    assert!(replay.told.iter().any(|(_, known)| !known.why.is_empty()));
+}
+
+#[test]
 fn the_manifest_from_the_field_plays_with_our_template_and_without_a_router() {
     let read = |path: &str| std::fs::read_to_string(format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let template = read("analysis-templates/http-success-rate.yaml")

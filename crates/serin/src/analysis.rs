@@ -17,15 +17,16 @@ use serde_json::json;
 use serin_analysis::{RunInput, RunMemory, Secrets, Settings, plan_run, secrets_needed};
 use serin_api::{
     GROUP,
-    analysis::{
-        AnalysisRun, AnalysisRunSpec, AnalysisTemplate, AnalysisTemplateSpec, Argument, ClusterAnalysisTemplate,
-        Metric, Phase,
-    },
+    analysis::{AnalysisRun, AnalysisRunSpec, AnalysisTemplate, Argument, ClusterAnalysisTemplate, Metric, Phase},
     compose,
     rollout::AnalysisTemplateRef,
 };
 use serin_controller::Clock;
-use serin_model::measure::{MeasureTask, Outcome, TaskAnswer, TemplateSettings, annotations_for_run};
+use serin_model::{
+    TemplateView, Templates,
+    measure::{MeasureTask, Outcome, TaskAnswer},
+    run_annotations,
+};
 use serin_providers::{AddressPolicy, ProviderSettings, Providers, ReqwestTransport};
 use serin_rehearse::manifests::documents;
 
@@ -65,14 +66,6 @@ pub(crate) struct Flags {
     #[arg(long, short, value_parser = ["text", "json"], default_value = "text")]
     output: String,
 }
-
-/// A template with the annotations of its own.
-struct Template {
-    spec: AnalysisTemplateSpec,
-    annotations: BTreeMap<String, String>,
-}
-
-type Templates = BTreeMap<AnalysisTemplateRef, Template>;
 
 /// Runs the command; problems go to standard error.
 pub(crate) fn run(command: &Command) -> ExitCode {
@@ -124,7 +117,7 @@ async fn templates(flags: &Flags, cluster: &mut Reader<'_>) -> Result<(AnalysisT
             let annotations = template.metadata.annotations.unwrap_or_default();
             found.insert(
                 reference,
-                Template {
+                TemplateView {
                     spec: template.spec,
                     annotations,
                 },
@@ -171,20 +164,20 @@ impl Reader<'_> {
         self.client.clone().context("there is no client")
     }
 
-    async fn template(&mut self, wanted: &AnalysisTemplateRef) -> Result<Template> {
+    async fn template(&mut self, wanted: &AnalysisTemplateRef) -> Result<TemplateView> {
         let (client, namespace) = self.client().await?;
         let name = &wanted.template_name;
         if wanted.cluster_scope {
             let object = Api::<ClusterAnalysisTemplate>::all(client).get(name).await;
             let object = object.with_context(|| format!("ClusterAnalysisTemplate/{name}"))?;
-            return Ok(Template {
+            return Ok(TemplateView {
                 spec: object.spec.0,
                 annotations: object.metadata.annotations.unwrap_or_default(),
             });
         }
         let object = Api::<AnalysisTemplate>::namespaced(client, &namespace).get(name).await;
         let object = object.with_context(|| format!("AnalysisTemplate/{name} in namespace {namespace}"))?;
-        Ok(Template {
+        Ok(TemplateView {
             spec: object.spec,
             annotations: object.metadata.annotations.unwrap_or_default(),
         })
@@ -234,19 +227,6 @@ fn analysis_run(flags: &Flags, first: &AnalysisTemplateRef, templates: &Template
     }
     let args = compose::merge_args(declared, &given)
         .map_err(|problem| anyhow!("{problem}: give its value with --arg NAME=VALUE"))?;
-    let reached = compose::reach(refs, lookup)?;
-    let names: Vec<Vec<String>> = reached
-        .iter()
-        .map(|(_, spec)| spec.metrics.iter().flatten().map(|m| m.name.clone()).collect())
-        .collect();
-    let settings: Vec<TemplateSettings<'_>> = reached
-        .iter()
-        .zip(&names)
-        .filter_map(|((wanted, _), metrics)| {
-            let annotations = &templates.get(wanted)?.annotations;
-            Some(TemplateSettings { annotations, metrics })
-        })
-        .collect();
     let metrics = template.metrics.unwrap_or_default().into_iter().map(|metric| Metric {
         count: None,
         interval: None,
@@ -262,7 +242,7 @@ fn analysis_run(flags: &Flags, first: &AnalysisTemplateRef, templates: &Template
             ..AnalysisRunSpec::default()
         },
     );
-    run.metadata.annotations = Some(annotations_for_run(&BTreeMap::new(), &settings));
+    run.metadata.annotations = Some(run_annotations(&BTreeMap::new(), refs, templates)?);
     Ok(run)
 }
 
