@@ -204,6 +204,8 @@ fn deployments(seen: &Observed, app: &App) -> Vec<Line> {
     items(&seen.objects.deployments)
         .iter()
         .filter(|d| namespace(d) == app.namespace && is_old(d, app))
+        // The one that a Rollout takes its template from is scaled by the controller.
+        .filter(|d| text(&app.object, "/spec/workloadRef/name") != name(d))
         .map(|d| {
             let about = format!("Deployment {}", key(d));
             let replicas = d.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);

@@ -8,7 +8,7 @@ use serin_api::INSTANCE_ID_LABEL;
 
 use super::{
     line::{CONTROLLER, CONTROLLER_READY, CONTROLLER_VERSION, LEASE, Line, ROLLOUT_ATTENDED, TWO_CONTROLLERS},
-    observed::{App, Observed, find, items, key, list, name, namespace, text},
+    observed::{App, Observed, Read, Why, find, items, key, list, name, namespace, text},
 };
 
 /// The Lease of both controllers (compat 7.2).
@@ -374,10 +374,13 @@ fn lease(seen: &Observed, controller: &Controller) -> Line {
                 .collect();
             LEASE.pass(&about, format!("held by {}; {} says that it leads", held.holder, leaders.join(", ")))
         }
-        None if seen.pods.is_err() && seen.leaders.is_err() => LEASE.warn(
+        None if is_forbidden(&seen.pods) || is_forbidden(&seen.leaders) => LEASE.warn(
             &about,
-            format!("is held by {} and renewed; whose that is could not be told, because pods cannot be listed", held.holder),
-            format!("Compare with `kubectl -n {space} get pods`."),
+            format!(
+                "is held by {} and renewed; whether that is one of Serin's could not be told, because its pods may not be listed or asked",
+                held.holder
+            ),
+            format!("Compare with `kubectl -n {space} get pods -o wide`: a pod of the host's network bears its node's name."),
         ),
         None => LEASE.fail(
             &about,
@@ -391,6 +394,10 @@ fn lease(seen: &Observed, controller: &Controller) -> Line {
             ),
         ),
     }
+}
+
+fn is_forbidden<T>(read: &Read<T>) -> bool {
+    read.as_ref().is_err_and(|trouble| trouble.why == Why::Forbidden)
 }
 
 /// Whose pod it is.
@@ -475,14 +482,24 @@ fn company(seen: &Observed, controllers: &[Controller]) -> Vec<Line> {
         if is_known || is_alone || !held.is_fresh(seen.now) {
             continue;
         }
-        lines.push(TWO_CONTROLLERS.fail(
-            format!("Lease {}", key(lease)),
-            format!(
-                "is held and renewed by {}: another controller works beside this one, in a namespace of its own where the Lease does not keep them apart",
-                held.holder
-            ),
-            "End one of the two, or tell them apart with --instance-id or --namespace.",
-        ));
+        let about = format!("Lease {}", key(lease));
+        lines.push(if seen.has_all_controllers {
+            TWO_CONTROLLERS.fail(
+                about,
+                format!(
+                    "is held and renewed by {}, and no Deployment there runs a controller: somebody runs one beside this one, where the \
+                     Lease does not keep them apart",
+                    held.holder
+                ),
+                "End one of the two, or tell them apart with --instance-id or --namespace.",
+            )
+        } else {
+            TWO_CONTROLLERS.warn(
+                about,
+                format!("is held and renewed by {}: a controller in another namespace, which may work on the same Rollouts", held.holder),
+                "Check as somebody who may list Deployments everywhere, and without --controller-namespace.",
+            )
+        });
     }
     if lines.is_empty() && !active.is_empty() {
         lines.push(TWO_CONTROLLERS.pass("", "no other controller works on the same Rollouts"));

@@ -67,7 +67,7 @@ pub(super) async fn observe(
         rollouts(&reader, wanted).await
     };
     let objects = objects(&reader, &scope, apps).await;
-    let controllers = controllers(&reader, wanted, &home, &objects).await;
+    let (controllers, has_all_controllers) = controllers(&reader, wanted, &home, &objects).await;
     let mut seen = Observed {
         is_before: wanted.is_before,
         scope,
@@ -80,6 +80,7 @@ pub(super) async fn observe(
         pods: Ok(Vec::new()),
         leases: leases(&reader, &controllers).await,
         controllers,
+        has_all_controllers,
         leaders: Ok(BTreeSet::new()),
         rights: Vec::new(),
         objects,
@@ -236,22 +237,28 @@ async fn gateways(reader: &Reader, apps: &[App], found: &[Value]) -> BTreeMap<(S
     all
 }
 
-async fn controllers(reader: &Reader, wanted: &Wanted, home: &str, objects: &Objects) -> Read<Vec<Controller>> {
+/// The controllers, and whether there can be no others.
+async fn controllers(reader: &Reader, wanted: &Wanted, home: &str, objects: &Objects) -> (Read<Vec<Controller>>, bool) {
     const APPS: &str = "/apis/apps/v1";
-    let found = match &wanted.controller_namespace {
-        Some(namespace) => reader.list(APPS, Some(namespace), "deployments", "").await,
+    let (found, is_everywhere) = match &wanted.controller_namespace {
+        Some(namespace) => (reader.list(APPS, Some(namespace), "deployments", "").await, false),
         None => match reader.list(APPS, None, "deployments", SELECTED).await {
-            Err(trouble) if trouble.why == Why::Forbidden => reader.list(APPS, Some(home), "deployments", "").await,
-            found => found,
+            Err(trouble) if trouble.why == Why::Forbidden => {
+                (reader.list(APPS, Some(home), "deployments", "").await, false)
+            }
+            found => (found, true),
         },
     };
     let mut known = BTreeSet::new();
-    let found = found?;
-    let all = found.iter().chain(items(&objects.deployments));
-    Ok(all
-        .filter_map(Controller::of)
-        .filter(|c| known.insert((c.namespace.clone(), c.name.clone())))
-        .collect())
+    let controllers = found.map(|found| {
+        found
+            .iter()
+            .chain(items(&objects.deployments))
+            .filter_map(Controller::of)
+            .filter(|c| known.insert((c.namespace.clone(), c.name.clone())))
+            .collect()
+    });
+    (controllers, is_everywhere)
 }
 
 async fn leases(reader: &Reader, controllers: &Read<Vec<Controller>>) -> Read<Vec<Value>> {

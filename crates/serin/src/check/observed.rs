@@ -165,6 +165,8 @@ pub(super) struct Observed {
     /// Whether the namespace is there.
     pub(super) home_exists: Read<bool>,
     pub(super) controllers: Read<Vec<Controller>>,
+    /// Those are all that there are.
+    pub(super) has_all_controllers: bool,
     /// Of the controllers' namespaces.
     pub(super) pods: Read<Vec<Value>>,
     pub(super) leases: Read<Vec<Value>>,

@@ -10,15 +10,24 @@ use super::{
     observed::{App, Observed, items, key, list, namespace, text},
 };
 
-/// Pods that a release has beside the desired ones, at most.
-pub(super) fn extra_pods(app: &App) -> i32 {
+/// Pods that a release of so many replicas has beside them, at most.
+fn extra_pods(app: &App, replicas: i32) -> i32 {
     let Some(canary) = app.canary() else { return 0 };
-    let replicas = app.replicas();
     if canary.traffic_routing.is_none() {
         return canary.max_surge_count(replicas);
     }
     // With dynamicStableScale both together are about the desired number, each rounded up.
     if canary.is_dynamic_stable_scale() { 1 } else { replicas }
+}
+
+/// As many replicas as an autoscaler may want; the present ones without one.
+fn most_replicas(seen: &Observed, app: &App) -> i32 {
+    items(&seen.objects.autoscalers)
+        .iter()
+        .filter(|hpa| namespace(hpa) == app.namespace && text(hpa, "/spec/scaleTargetRef/kind") == "Rollout")
+        .filter(|hpa| text(hpa, "/spec/scaleTargetRef/name") == app.name)
+        .filter_map(|hpa| i32::try_from(hpa.pointer("/spec/maxReplicas")?.as_i64()?).ok())
+        .fold(app.replicas(), i32::max)
 }
 
 fn number(text: &str) -> Option<f64> {
@@ -121,7 +130,13 @@ fn one(seen: &Observed, app: &App, quota: &Value) -> Option<Line> {
             "Write resources.requests and resources.limits, or add a LimitRange with defaults.",
         ));
     }
-    let extra = extra_pods(app);
+    let most = most_replicas(seen, app);
+    let extra = extra_pods(app, most) + (most - app.replicas());
+    let at_most = if most > app.replicas() {
+        format!(" at the {most} replicas that its autoscaler may want")
+    } else {
+        String::new()
+    };
     let mut short = Vec::new();
     for resource in hard.keys() {
         let Some(left) = left(resource) else { continue };
@@ -146,7 +161,7 @@ fn one(seen: &Observed, app: &App, quota: &Value) -> Option<Line> {
         QUOTA.warn(
             about,
             format!(
-                "a release has up to {extra} pods beside the {} that serve, and ResourceQuota {} leaves {}: the release will stand still",
+                "a release{at_most} has up to {extra} pods beside the {} that serve, and ResourceQuota {} leaves {}: the release will stand still",
                 app.replicas(),
                 key(quota),
                 short.join(", ")

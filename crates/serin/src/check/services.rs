@@ -105,7 +105,13 @@ fn selector(seen: &Observed, app: &App, field: &str, about: &str, service: &Valu
     let selector = map(service, "/spec/selector");
     let labels = app.template().labels();
     let others: Vec<(&String, &String)> = selector.iter().filter(|(key, _)| *key != HASH_LABEL).collect();
-    if let Some((key, value)) = others.iter().find(|(key, value)| labels.get(*key) != Some(value)) {
+    // With workloadRef the labels are somewhere else.
+    let is_known = !app.template().is_empty();
+    let misfit = others
+        .iter()
+        .filter(|_| is_known)
+        .find(|(key, value)| labels.get(*key) != Some(*value));
+    if let Some((key, value)) = misfit {
         let has = labels
             .get(*key)
             .map_or("they have no such label".to_owned(), |v| format!("theirs is {v}"));

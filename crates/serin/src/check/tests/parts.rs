@@ -246,14 +246,16 @@ fn a_quota_must_leave_room_for_the_pods_of_a_release() {
     assert!(serde_json::from_value::<Rollout>(rollout.clone()).is_ok());
     let mut seen = blank();
     let quota = |hard: serde_json::Value, used: serde_json::Value| json!({"metadata": {"name": "q", "namespace": "n"}, "spec": {"hard": hard}, "status": {"hard": hard, "used": used}});
-    let mut ask = |object: &serde_json::Value, quota| {
+    let mut with = |object: &serde_json::Value, quota, autoscalers: &[serde_json::Value]| {
         seen.objects.quotas = Ok(vec![quota]);
+        seen.objects.autoscalers = Ok(autoscalers.to_vec());
         let app = App::new(object.clone());
         quota::findings(&seen, &app)
             .iter()
             .map(|l| (l.status, l.seen.clone()))
             .collect::<Vec<_>>()
     };
+    let mut ask = |object: &serde_json::Value, quota| with(object, quota, &[]);
     // One pod more without a route: 250m.
     assert_eq!(
         ask(
@@ -281,6 +283,17 @@ fn a_quota_must_leave_room_for_the_pods_of_a_release() {
     assert!(
         refused[0].0 == Fail && refused[0].1.contains("limits.cpu of container c"),
         "{refused:?}"
+    );
+    // An autoscaler may want more by then.
+    let hpa = json!({"metadata": {"name": "h", "namespace": "n"}, "spec": {"maxReplicas": 6, "scaleTargetRef": {"kind": "Rollout", "name": "a"}}});
+    assert_eq!(
+        with(&routed, quota(json!({"pods": "8"}), json!({"pods": "4"})), &[])[0].0,
+        Pass
+    );
+    let short = with(&routed, quota(json!({"pods": "8"}), json!({"pods": "4"})), &[hpa]);
+    assert!(
+        short[0].0 == Warn && short[0].1.contains("at the 6 replicas") && short[0].1.contains("up to 8 pods"),
+        "{short:?}"
     );
 }
 
