@@ -11,6 +11,8 @@ use crate::check::{
     },
 };
 
+const NAMESPACED: &str = include_str!("../../../../../deploy/overlays/namespaced/role.yaml");
+
 /// How somebody broke it, and what is said then: what does not pass, and words of the first of these lines.
 struct Broken {
     how: &'static str,
@@ -252,6 +254,19 @@ const BROKEN: &[Broken] = &[
         },
         wrong: &[("rollout-attended", Fail)],
         says: &["nobody looks after it", "--instance-id blue"],
+    },
+    Broken {
+        how: "the controller has one namespace only, with the rights for that, and the Rollouts are elsewhere",
+        make: |s| {
+            s.forbid(|call| call.resource == "subjectaccessreviews");
+            s.delete("clusterrolebindings", "", "serin-controller");
+            s.apply(NAMESPACED, HOME);
+            let mut deployment = (*s.cluster.get("deployments", HOME, "serin").unwrap()).clone();
+            deployment["spec"]["template"]["spec"]["containers"][0]["args"] = json!(["controller", "--namespaced"]);
+            s.cluster.update("admin", "deployments", None, deployment).unwrap();
+        },
+        wrong: &[("rollout-attended", Fail)],
+        says: &["no controller of Serin watches namespace shop"],
     },
     Broken {
         how: "an analysis template is missing",
