@@ -195,6 +195,80 @@ const BROKEN: &[Broken] = &[
         says: &["checkout-canary is in none of them", "backendRefs:"],
     },
     Broken {
+        how: "a second rule has the stable Service only",
+        make: |s| {
+            let both = json!([{"name": "checkout-stable", "port": 80, "weight": 100}, {"name": "checkout-canary", "port": 80, "weight": 0}]);
+            let rules = json!([{"backendRefs": both}, {"backendRefs": [{"name": "checkout-stable", "port": 80}]}]);
+            s.merge("httproutes", SHOP, "checkout", json!({"spec": {"rules": rules}}));
+        },
+        wrong: &[("route-backends", Warn)],
+        says: &["rules[1] has only checkout-stable", "not split"],
+    },
+    Broken {
+        how: "the route's Services are of another namespace",
+        make: |s| {
+            let of =
+                |name: &str, weight: i32| json!({"name": name, "namespace": "other", "port": 80, "weight": weight});
+            let rules = json!([{"backendRefs": [of("checkout-stable", 100), of("checkout-canary", 0)]}]);
+            s.merge("httproutes", SHOP, "checkout", json!({"spec": {"rules": rules}}));
+        },
+        wrong: &[("route-backends", Fail)],
+        says: &["another namespace than shop", "ReferenceGrant"],
+    },
+    Broken {
+        how: "somebody else writes the weights",
+        make: |s| {
+            let both = json!([{"name": "checkout-stable", "port": 80, "weight": 50}, {"name": "checkout-canary", "port": 80, "weight": 0}]);
+            s.merge(
+                "httproutes",
+                SHOP,
+                "checkout",
+                json!({"spec": {"rules": [{"backendRefs": both}]}}),
+            );
+        },
+        wrong: &[("route-weights", Warn)],
+        says: &["canary 0 and stable 50", "ignoreDifferences"],
+    },
+    Broken {
+        how: "the Gateway is not programmed",
+        make: |s| {
+            let is = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": "AddressNotAssigned", "message": "no address"});
+            let conditions = json!([is("Accepted", "True"), is("Programmed", "False")]);
+            s.merge(
+                "gateways",
+                "gateway",
+                "gw",
+                json!({"status": {"conditions": conditions}}),
+            );
+        },
+        wrong: &[("gateway", Fail)],
+        says: &["Programmed: False", "no address"],
+    },
+    Broken {
+        how: "two Rollouts name the same Services",
+        make: |s| {
+            let one = s.cluster.get("rollouts", SHOP, "checkout").unwrap();
+            s.create("rollouts", json!({"metadata": {"name": "second", "namespace": SHOP}, "spec": one["spec"], "status": one["status"]}));
+            s.status("rollouts", SHOP, "second", json!({"status": one["status"]}));
+        },
+        wrong: &[("service", Fail)],
+        says: &["is named by Rollout second too", "Services of its own"],
+    },
+    Broken {
+        how: "a Service carries the hash of a Rollout that is gone",
+        make: |s| {
+            let selector = json!({"rollouts-pod-template-hash": "0000000000"});
+            s.merge(
+                "services",
+                SHOP,
+                "checkout-canary",
+                json!({"spec": {"selector": selector}}),
+            );
+        },
+        wrong: &[("service-selector", Warn)],
+        says: &["points at hash 0000000000", "no ReplicaSet"],
+    },
+    Broken {
         how: "a Service selects pods that there are not",
         make: |s| {
             s.merge(
