@@ -22,7 +22,7 @@ test: need ## run every suite: lint, unit tests, doc tests, real cluster; ends w
 test-long: need ## run what takes long: repetitions, long runs, more random cases, both demos
 	@tools/test.sh --long
 
-.PHONY: simulate replay mutants simulate-mutants
+.PHONY: simulate replay mutants simulate-mutants outcomes
 simulate: need ## play SEEDS=2000 seeds of the simulation (ARGS='--table --from 5000'); ends with "N passed, N failed"
 	@cargo build --quiet --profile simulation --package serin-simulation
 	@exec $(OUT)/simulation/serin-simulation run --seeds $(or $(SEEDS),2000) $(ARGS)
@@ -47,6 +47,10 @@ cluster: need ## keep a test cluster with Serin's resource definitions running u
 bench: need ## measure a controller on a real API server (ARGS='--rollouts 100 --rest 10' for a quick look; minutes)
 	cargo build --release --bin serin --bin serin-bench --package serin --package serin-bench
 	@exec $(OUT)/release/serin-bench $(ARGS)
+
+outcomes: need ## play a quarter of releases of 200 services, as Deployments and with Serin, and print what users met (ARGS='--services 20')
+	@cargo build --quiet --profile simulation --package serin-outcomes
+	@exec $(OUT)/simulation/serin-outcomes $(ARGS)
 
 lint: need ## check formatting and clippy's warnings
 	cargo fmt --all --check

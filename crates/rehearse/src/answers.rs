@@ -46,6 +46,12 @@ impl Counters {
         self.buckets.iter().sum()
     }
 
+    /// Answers that took longer than a second.
+    pub fn slow(&self) -> u64 {
+        let slow = BOUNDS.iter().zip(self.buckets).filter(|(bound, _)| **bound > 1.0);
+        slow.map(|(_, n)| n).sum()
+    }
+
     /// Answers that were errors.
     pub fn errors(&self) -> u64 {
         self.codes.get(&ERROR).copied().unwrap_or(0)
@@ -87,28 +93,27 @@ pub struct Answers {
 impl Answers {
     /// The healthy version, or the new one with its faults.
     pub fn new(assumptions: &Assumptions, faults: &[Fault]) -> Self {
-        let strikes_requests = |fault: &&Fault| {
-            matches!(
-                fault.kind,
-                FaultKind::Errors(_) | FaultKind::SlowerBy(_) | FaultKind::SlowerTimes(_)
-            )
-        };
         Self {
             latency: assumptions.latency,
             errors: assumptions.errors,
-            faults: faults.iter().filter(strikes_requests).cloned().collect(),
+            faults: faults
+                .iter()
+                .filter(|fault| fault.kind.strikes_requests())
+                .cloned()
+                .collect(),
             known: BTreeMap::new(),
         }
     }
 
-    /// The answers of a pod that has run for so long to a number of requests that arrive at random, `expected` on average.
-    pub fn draw(&mut self, rng: &mut SmallRng, expected: f64, age: Duration) -> Counters {
+    /// The answers of a pod that has run for so long to requests that arrive at random for a while: `expected` on average,
+    /// `rate` a second.
+    pub fn draw(&mut self, rng: &mut SmallRng, expected: f64, rate: f64, age: Duration) -> Counters {
         let mut out = Counters::default();
         let n = poisson(rng, expected);
         if n == 0 {
             return out;
         }
-        let chances = self.chances(age);
+        let chances = self.chances(age, rate);
         let errors = binomial(rng, n, chances.error);
         for (code, n) in [(200, n - errors), (ERROR, errors)] {
             if n > 0 {
@@ -134,8 +139,9 @@ impl Answers {
         out
     }
 
-    fn chances(&mut self, age: Duration) -> &Chances {
-        let begun: Vec<bool> = self.faults.iter().map(|fault| age >= fault.after).collect();
+    fn chances(&mut self, age: Duration, rate: f64) -> &Chances {
+        let strikes = |fault: &Fault| age >= fault.after && (fault.above == 0.0 || rate > fault.above);
+        let begun: Vec<bool> = self.faults.iter().map(strikes).collect();
         if !self.known.contains_key(&begun) {
             let chances = self.work_out(&begun);
             self.known.insert(begun.clone(), chances);
@@ -232,7 +238,7 @@ mod tests {
     fn drawn(faults: &[&str], age: u64) -> Counters {
         let faults: Vec<Fault> = faults.iter().map(|f| f.parse().expect("a fault")).collect();
         let mut answers = Answers::new(&Assumptions::default(), &faults);
-        answers.draw(&mut SmallRng::seed_from_u64(1), 1e6, Duration::from_secs(age))
+        answers.draw(&mut SmallRng::seed_from_u64(1), 1e6, 30.0, Duration::from_secs(age))
     }
 
     fn share(counters: &Counters, seconds: f64) -> f64 {
@@ -261,6 +267,11 @@ mod tests {
         assert!((rate(&drawn(&["errors=30%,share=10%"], 0)) - 0.031).abs() < 0.003);
         assert!(rate(&drawn(&["errors=30%,after=4m"], 239)) < 0.002);
         assert!(rate(&drawn(&["errors=30%,after=4m"], 240)) > 0.29);
+        assert!(
+            rate(&drawn(&["errors=30%,above=30"], 0)) < 0.002,
+            "30 a second are not more than 30"
+        );
+        assert!(rate(&drawn(&["errors=30%,above=29"], 0)) > 0.29);
         assert!(share(&drawn(&["latency=+900ms"], 0), 0.5) < 0.001);
         assert!((share(&drawn(&["latency=+900ms,share=10%"], 0), 0.5) - 0.9).abs() < 0.01);
         assert!((share(&drawn(&["latency=x10"], 0), 0.5) - 0.6266).abs() < 0.01);

@@ -16,6 +16,8 @@ pub struct Fault {
     pub share: f64,
     /// How long after the start of each pod it begins.
     pub after: Duration,
+    /// It strikes only pods that get more requests than that per second; 0 for always. Errors and latency only.
+    pub above: f64,
 }
 
 /// What is wrong.
@@ -35,11 +37,18 @@ pub enum FaultKind {
     OutOfMemory(Duration),
 }
 
+impl FaultKind {
+    /// Whether requests are struck; else pods are.
+    pub fn strikes_requests(&self) -> bool {
+        matches!(self, Self::Errors(_) | Self::SlowerBy(_) | Self::SlowerTimes(_))
+    }
+}
+
 /// Why a text is no fault.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
     "--fault {text}: {problem}; write errors=30%, latency=+900ms, latency=x3, crashloop, slowstart=90s, oom=5m or none, \
-         each with ,share=10% and ,after=4m if wanted"
+         each with ,share=10% and ,after=4m if wanted, errors and latency with ,above=25 (requests per second of a pod)"
 )]
 pub struct FaultError {
     text: String,
@@ -64,13 +73,21 @@ fn parse(text: &str) -> Result<Fault, String> {
         kind,
         share: 1.0,
         after: Duration::ZERO,
+        above: 0.0,
     };
     for part in parts {
         match part.split_once('=') {
             Some(("share", value)) => fault.share = percent(value)?,
             Some(("after", value)) => fault.after = duration(value)?,
-            _ => return Err(format!("\"{part}\" is neither share=… nor after=…")),
+            Some(("above", value)) => {
+                let rate = value.parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
+                fault.above = rate.ok_or_else(|| format!("\"{value}\" is no number of requests per second"))?;
+            }
+            _ => return Err(format!("\"{part}\" is neither share=…, after=… nor above=…")),
         }
+    }
+    if fault.above > 0.0 && !fault.kind.strikes_requests() {
+        return Err("above=… goes with errors and latency only".to_owned());
     }
     Ok(fault)
 }
@@ -161,6 +178,9 @@ impl fmt::Display for Fault {
         if self.after > Duration::ZERO {
             write!(f, ", from {:?} after a pod's start on", self.after)?;
         }
+        if self.above > 0.0 {
+            write!(f, ", where a pod gets more than {} requests/s", self.above)?;
+        }
         Ok(())
     }
 }
@@ -197,6 +217,8 @@ mod tests {
     fn what_is_no_fault_is_refused_with_what_to_write() {
         for (text, part) in [
             ("error=30%", "\"error=30%\" is no fault"),
+            ("crashloop,above=5", "above=… goes with errors and latency"),
+            ("errors=3%,above=much", "\"much\" is no number"),
             ("errors=130%", "\"130%\" is no share"),
             ("errors=-1%", "\"-1%\" is no share"),
             ("errors=NaN", "\"NaN\" is no share"),

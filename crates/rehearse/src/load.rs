@@ -81,6 +81,8 @@ pub struct Totals {
     pub to_new: u64,
     /// Requests that failed at the new version.
     pub failed_at_new: u64,
+    /// Requests that took longer than a second at the new version.
+    pub slow_at_new: u64,
     /// Requests for which there was no pod.
     pub unanswered: u64,
 }
@@ -94,6 +96,7 @@ impl Totals {
             failed: self.failed - earlier.failed,
             to_new: self.to_new - earlier.to_new,
             failed_at_new: self.failed_at_new - earlier.failed_at_new,
+            slow_at_new: self.slow_at_new - earlier.slow_at_new,
             unanswered: self.unanswered - earlier.unanswered,
         }
     }
@@ -263,14 +266,15 @@ impl Load {
             let to = until.min(from + STRETCH);
             self.at = to;
             let middle = self.begin + from + (to - from) / 2;
-            let requests = self.rps * self.curve.factor(middle) * (to - from).as_secs_f64();
+            let rate = self.rps * self.curve.factor(middle);
+            let seconds = (to - from).as_secs_f64();
             let shares: Vec<(String, Option<String>, f64)> = self
                 .shares()
                 .into_iter()
                 .map(|(service, pod, share)| (service.to_owned(), pod.map(str::to_owned), share))
                 .collect();
             for (service, pod, share) in shares {
-                self.send(&service, pod.as_deref(), requests * share, to);
+                self.send(&service, pod.as_deref(), rate * share, seconds, to);
             }
         }
     }
@@ -302,7 +306,8 @@ impl Load {
         shares
     }
 
-    fn send(&mut self, service: &str, pod: Option<&str>, expected: f64, at: Duration) {
+    fn send(&mut self, service: &str, pod: Option<&str>, rate: f64, seconds: f64, at: Duration) {
+        let expected = rate * seconds;
         let backend = self.gateway.entry(service.to_owned()).or_default();
         let Some(pod) = pod.and_then(|name| self.pods.get_mut(name)) else {
             let lost = poisson(&mut self.rng, expected);
@@ -313,12 +318,13 @@ impl Load {
             return;
         };
         let version = if pod.is_new { &mut self.new } else { &mut self.healthy };
-        let met = version.draw(&mut self.rng, expected, at.saturating_sub(pod.started));
+        let met = version.draw(&mut self.rng, expected, rate, at.saturating_sub(pod.started));
         self.totals.requests += met.count();
         self.totals.failed += met.errors();
         if pod.is_new {
             self.totals.to_new += met.count();
             self.totals.failed_at_new += met.errors();
+            self.totals.slow_at_new += met.slow();
         }
         backend.counters.add(&met);
         pod.counters.add(&met);

@@ -58,6 +58,8 @@ pub struct Rehearsal {
     pub assumed: BTreeMap<String, f64>,
     /// How long users and Prometheus have been there when the release begins.
     pub warm_up: Duration,
+    /// Users' requests are counted at least so long after the change of the image.
+    pub stay: Duration,
 }
 
 /// How a release ended.
@@ -278,6 +280,8 @@ impl<'a> Run<'a> {
                 off = Some(self.now() - changed);
             }
         }
+        let rest = (changed + self.rehearsal.stay).saturating_sub(self.now());
+        self.until(rest, |_, _| Ok(None::<()>)).await?;
         let totals = self.prometheus.with_load(Load::totals).since(before);
         let requests = self.cluster.take_requests();
         Ok(Replay {

@@ -77,6 +77,7 @@ fn rehearsal(words: &[(&str, &str)], fault: &str) -> Rehearsal {
         exposition: Exposition::default(),
         assumed: BTreeMap::new(),
         warm_up: Duration::from_secs(120),
+        stay: Duration::ZERO,
     }
 }
 
@@ -275,6 +276,7 @@ fn the_manifest_from_the_field_plays_with_our_template_and_without_a_router() {
         exposition: Exposition::default(),
         assumed: BTreeMap::new(),
         warm_up: Duration::from_secs(360),
+        stay: Duration::ZERO,
     };
     let replay = play(&rehearsal, World::Healthy, 1).unwrap();
     assert_eq!(replay.outcome, Outcome::Promoted, "{}", text(&replay));

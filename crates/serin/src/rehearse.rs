@@ -201,6 +201,7 @@ fn read(flags: &Flags) -> Result<Rehearsal, Problem> {
         exposition,
         assumed: flags.assume.iter().cloned().collect::<BTreeMap<_, _>>(),
         warm_up: flags.warm_up,
+        stay: Duration::ZERO,
     })
 }
 
