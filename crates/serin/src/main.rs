@@ -1,7 +1,9 @@
-//! The one program: `serin controller` runs the controller, `serin explain` says what a Rollout is doing, `serin rehearse` plays
-//! a release in virtual time, `serin analysis` tries templates, `serin crds` prints the resources' definitions.
+//! The one program: `serin controller` runs the controller, `serin check` says what is wrong with an installation, `serin explain`
+//! says what a Rollout is doing, `serin rehearse` plays a release in virtual time, `serin analysis` tries templates, `serin crds`
+//! prints the resources' definitions.
 
 mod analysis;
+mod check;
 mod cluster;
 mod controller;
 mod explain;
@@ -29,6 +31,7 @@ struct Arguments {
 enum Command {
     /// Run the controller.
     Controller(Box<controller::Flags>),
+    Check(Box<check::Flags>),
     Rehearse(Box<rehearse::Flags>),
     Explain(explain::Flags),
     /// Try analysis templates.
@@ -48,6 +51,7 @@ fn main() -> Result<ExitCode> {
     }
     match arguments.command {
         Command::Controller(flags) => controller::run(*flags)?,
+        Command::Check(flags) => return Ok(check::run(&flags)),
         Command::Rehearse(flags) => return Ok(rehearse::run(&flags)),
         Command::Explain(flags) => return Ok(explain::run(&flags)),
         Command::Analysis(command) => return Ok(analysis::run(&command)),

@@ -55,6 +55,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "serin-expr",
             "serin-model",
             "serin-planner",
+            "serin-promql",
             "serin-providers",
             "serin-rehearse",
             "serin-traffic",

@@ -2,6 +2,7 @@
 
 mod aborts;
 mod audit;
+mod check;
 mod contention;
 mod definitions;
 mod field;
@@ -37,6 +38,7 @@ pub(crate) fn all(round: usize) -> Vec<Test> {
         rehearsed::tests,
         restarts::tests,
         outages::tests,
+        check::tests,
         audit::tests,
     ];
     suites.into_iter().flat_map(|tests| tests(round)).collect()
