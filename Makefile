@@ -37,8 +37,15 @@ simulate-mutants: need ## put ten deliberate bugs into the controller, one at a 
 mutants: need ## put small faults into the pure crates, a sample of 200, and see whether the fast tests notice: up to an hour
 	@tools/mutants.sh
 
-demo: need ## play three releases on a real cluster (FAULT=none: without their faults; KEEP=1: leave all of it up)
+demo: need ## play three releases on `serin playground`: a minute (FAULT=none: without their faults; KEEP=1: leave all of it up)
 	@tools/demo.sh
+
+.PHONY: demo-cluster playground
+demo-cluster: need ## the same on a real control plane with a real gateway
+	@tools/demo.sh --cluster
+
+playground: build ## Serin at work without a cluster, until Ctrl-C (ARGS='-f my-manifests/')
+	@exec $(OUT)/release/serin playground $(ARGS)
 
 cluster: need ## keep a test cluster with Serin's resource definitions running until Ctrl-C
 	cargo build --workspace --bin serin-cluster --bin serin

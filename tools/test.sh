@@ -204,13 +204,15 @@ same_traces() {
 suite simulation-traces check same_traces
 if [ -n "$long" ]; then
   suite demo check tools/demo.sh
+  suite demo-cluster check tools/demo.sh --cluster
   # 1 says that releases did not end as they should; anything else that the demo itself is broken.
   demo_without_faults_fails() {
     local code=0
-    FAULT=none tools/demo.sh || code=$?
+    FAULT=none tools/demo.sh "$@" || code=$?
     [ "$code" -eq 1 ]
   }
   suite demo-without-faults check demo_without_faults_fails
+  suite demo-cluster-without-faults check demo_without_faults_fails --cluster
 fi
 
 finish

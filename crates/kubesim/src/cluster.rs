@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::json::At as _;
 use crate::{
-    Change, Changes, Crd, Intercept, Resource, Service, Status,
+    Change, Changes, Crd, Intercept, PodLogs, Resource, Service, Status,
     kinds::{Kind, Kinds},
     registry::{self, Write, WriteOptions},
     signal::Signal,
@@ -98,6 +98,7 @@ pub(crate) struct State {
     pub requests: Vec<Asked>,
     pub cut: BTreeSet<String>,
     pub intercept: Option<Arc<dyn Intercept>>,
+    pub logs: Option<Arc<dyn PodLogs>>,
     /// How many addresses of Services were given out.
     pub addresses: u32,
     pub managed_fields: bool,
@@ -146,6 +147,7 @@ impl Cluster {
                     requests: Vec::new(),
                     cut: BTreeSet::new(),
                     intercept: None,
+                    logs: None,
                     addresses: 0,
                     managed_fields,
                     bare,
@@ -344,6 +346,21 @@ impl Cluster {
     /// Puts somebody between clients and the cluster; replaces the earlier one.
     pub fn intercept(&self, intercept: Arc<dyn Intercept>) {
         self.state().intercept = Some(intercept);
+    }
+
+    /// Says who has the logs of Pods; without one a log is one line.
+    pub fn logs(&self, logs: Arc<dyn PodLogs>) {
+        self.state().logs = Some(logs);
+    }
+
+    /// The resource of a kind that is served (`apiVersion` without its version), and whether its objects are in namespaces.
+    pub fn resource(&self, group: &str, kind: &str) -> Option<(Resource, bool)> {
+        let state = self.state();
+        let found = state
+            .kinds
+            .all()
+            .find(|k| k.resource.group == group && k.kind == kind)?;
+        Some((found.resource, found.namespaced))
     }
 
     /// Breaks all connections of a user for good: its process was killed.

@@ -13,6 +13,7 @@ mod cluster;
 mod intercept;
 mod json;
 mod kinds;
+mod logs;
 pub mod patch;
 mod random;
 mod registry;
@@ -26,6 +27,7 @@ pub mod workloads;
 
 pub use cluster::{Asked, Cluster, Options, Patch};
 pub use intercept::{Call, Intercept, Interception, WatchFault};
+pub use logs::{LogOptions, PodLogs};
 pub use schema::Crd;
 pub use server::{Body, Service};
 pub use signal::Changes;

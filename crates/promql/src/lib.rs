@@ -9,6 +9,7 @@
 //! here panics on them. What Prometheus knows and this does not is [`Error::NotSimulated`], with its place, and never a
 //! guess: native histograms, experimental functions, range queries.
 
+pub mod api;
 mod error;
 mod eval;
 mod float;

@@ -7,12 +7,9 @@ use serin_kubesim::{Crd, schema::Rules as _};
 
 use crate::Problem;
 
-/// A reduced definition of HTTPRoute: names, types and defaults are the real ones.
-const HTTP_ROUTES: &str = include_str!("../data/httproutes-crd.yaml");
-
 /// Parsed once per process: Serin's own, and the route.
 static DEFINITIONS: LazyLock<Result<Vec<Arc<Crd>>, String>> = LazyLock::new(|| {
-    let routes: Value = serde_saphyr::from_str(HTTP_ROUTES).map_err(|e| e.to_string())?;
+    let routes: Value = serde_saphyr::from_str(serin_staging::HTTP_ROUTES).map_err(|e| e.to_string())?;
     let own = serin_api::crd::all().into_iter().map(|definition| definition.object);
     own.chain([routes])
         .map(|object| Crd::parse(&object).map_err(|status| status.message))

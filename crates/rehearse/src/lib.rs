@@ -7,10 +7,8 @@
 pub mod answers;
 pub mod assume;
 mod definitions;
-pub mod fault;
 mod json;
 pub mod load;
-pub mod manifests;
 pub mod play;
 pub mod pods;
 pub mod prometheus;
@@ -20,6 +18,8 @@ pub mod series;
 pub mod setup;
 pub mod timeline;
 pub mod told;
+
+pub use serin_staging::{fault, manifests};
 
 use thiserror::Error;
 

@@ -10,10 +10,10 @@ use std::{
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+use serde_json::Value;
 use serin_api::{analysis::AnalysisRunSpec, compose::resolve_metric};
 use serin_kubesim::Cluster;
-use serin_promql::{Error, Labels, Query, Rules, SeriesId, Store, Target, Value as Answer};
+use serin_promql::{Error, Labels, Query, Rules, SeriesId, Store, Target, Value as Answer, api};
 use serin_providers::{HttpRequest, HttpResponse, HttpTransport, TransportError};
 use tokio::time::sleep;
 
@@ -218,10 +218,7 @@ impl Prometheus {
         self.work();
         let assumed = self.assumed(&text);
         if let Some(value) = assumed {
-            return success(
-                "vector",
-                json!([{"metric": {}, "value": [at as f64 / 1000.0, value.to_string()]}]),
-            );
+            return written(&Answer::Vector(vec![(Labels::from_iter([("", ""); 0]), value)]), at);
         }
         let mut guard = self.state();
         let state = &mut *guard;
@@ -316,60 +313,15 @@ fn moment(text: &str) -> Option<i64> {
     seconds.or_else(|| DateTime::parse_from_rfc3339(text).ok().map(|t| t.timestamp_millis()))
 }
 
-fn number(n: f64) -> String {
-    if n.is_infinite() {
-        if n > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
-    } else {
-        n.to_string()
-    }
-}
-
 fn written(answer: &Answer, at_ms: i64) -> HttpResponse {
-    let at = at_ms as f64 / 1000.0;
-    match answer {
-        Answer::Scalar(n) => success("scalar", json!([at, number(*n)])),
-        Answer::String(text) => success("string", json!([at, text])),
-        Answer::Vector(elements) => {
-            let list: Vec<Value> = elements
-                .iter()
-                .map(|(labels, n)| json!({"metric": metric(labels), "value": [at, number(*n)]}))
-                .collect();
-            success("vector", Value::Array(list))
-        }
-        Answer::Matrix(series) => {
-            let list: Vec<Value> = series
-                .iter()
-                .map(|(labels, points)| {
-                    let points: Vec<Value> = points
-                        .iter()
-                        .map(|(t, n)| json!([*t as f64 / 1000.0, number(*n)]))
-                        .collect();
-                    json!({"metric": metric(labels), "values": points})
-                })
-                .collect();
-            success("matrix", Value::Array(list))
-        }
-    }
-}
-
-fn metric(labels: &Labels) -> Value {
-    labels
-        .iter()
-        .map(|(name, value)| (name.to_owned(), Value::from(value)))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
-}
-
-fn success(kind: &str, result: Value) -> HttpResponse {
-    let body = json!({"status": "success", "data": {"resultType": kind, "result": result}});
-    HttpResponse {
-        status: 200,
-        body: body.to_string().into_bytes(),
-    }
+    response(200, &api::success(answer, at_ms))
 }
 
 fn failure(status: u16, kind: &str, error: &str) -> HttpResponse {
-    let body = json!({"status": "error", "errorType": kind, "error": error});
+    response(status, &api::failure(kind, error))
+}
+
+fn response(status: u16, body: &Value) -> HttpResponse {
     HttpResponse {
         status,
         body: body.to_string().into_bytes(),

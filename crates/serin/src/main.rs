@@ -1,5 +1,6 @@
 //! The one program: `serin controller` runs the controller, `serin check` says what is wrong with an installation, `serin explain`
-//! says what a Rollout is doing, `serin rehearse` plays a release in virtual time, `serin analysis` tries templates, `serin crds`
+//! says what a Rollout is doing, `serin rehearse` plays a release in virtual time, `serin playground` shows all of it without a
+//! cluster, `serin analysis` tries templates, `serin crds`
 //! prints the resources' definitions.
 
 mod analysis;
@@ -7,6 +8,8 @@ mod check;
 mod cluster;
 mod controller;
 mod explain;
+mod files;
+mod playground;
 mod rehearse;
 
 use std::process::ExitCode;
@@ -33,6 +36,7 @@ enum Command {
     Controller(Box<controller::Flags>),
     Check(Box<check::Flags>),
     Rehearse(Box<rehearse::Flags>),
+    Playground(Box<playground::Flags>),
     Explain(explain::Flags),
     /// Try analysis templates.
     #[command(subcommand)]
@@ -53,6 +57,7 @@ fn main() -> Result<ExitCode> {
         Command::Controller(flags) => controller::run(*flags)?,
         Command::Check(flags) => return Ok(check::run(&flags)),
         Command::Rehearse(flags) => return Ok(rehearse::run(&flags)),
+        Command::Playground(flags) => return playground::run(&flags),
         Command::Explain(flags) => return Ok(explain::run(&flags)),
         Command::Analysis(command) => return Ok(analysis::run(&command)),
         Command::Crds => {

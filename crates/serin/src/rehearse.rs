@@ -2,9 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{IsTerminal as _, Read as _, Write as _},
-    path::{Path, PathBuf},
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
     process::ExitCode,
     sync::{
         Mutex, PoisonError,
@@ -13,12 +12,12 @@ use std::{
     time::Duration,
 };
 
+use crate::files::{collect, text_of};
 use clap::Args;
 use serin_rehearse::{
     Problem,
     assume::{Assumptions, Curve, Latency, time_of_day},
     fault::{Fault, duration, percent},
-    manifests::{self, Document},
     play::{self, Rehearsal, Replay, World},
     report::{self, End, Expected, Report, Spread},
     series::Exposition,
@@ -161,13 +160,13 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
 fn read(flags: &Flags) -> Result<Rehearsal, Problem> {
     let mut documents = Vec::new();
     for path in &flags.files {
-        collect(path, &mut documents)?;
+        collect(path, &mut documents).map_err(Problem::BadInput)?;
     }
     let setup = setup::prepare(&documents, flags.rollout.as_deref())?;
     let exposition = match &flags.series {
         None => Exposition::default(),
         Some(path) => {
-            let text = text_of(path)?;
+            let text = text_of(path).map_err(Problem::BadInput)?;
             Exposition::parse(&text).map_err(|e| Problem::BadInput(format!("{}: {e}", path.display())))?
         }
     };
@@ -203,48 +202,6 @@ fn read(flags: &Flags) -> Result<Rehearsal, Problem> {
         warm_up: flags.warm_up,
         stay: Duration::ZERO,
     })
-}
-
-/// Files of a folder in the order of their names; what is no YAML or JSON is passed over.
-fn collect(path: &Path, documents: &mut Vec<Document>) -> Result<(), Problem> {
-    if path.is_dir() {
-        let list = fs::read_dir(path).map_err(|e| unreadable(path, &e))?;
-        let mut inside: Vec<PathBuf> = list.filter_map(|entry| Some(entry.ok()?.path())).collect();
-        inside.sort();
-        for path in inside {
-            let is_yaml = path.extension().is_some_and(|e| {
-                ["yaml", "yml", "json"]
-                    .iter()
-                    .any(|known| e.eq_ignore_ascii_case(known))
-            });
-            if path.is_dir() {
-                collect(&path, documents)?;
-            } else if is_yaml {
-                match manifests::documents(&path.display().to_string(), &text_of(&path)?) {
-                    Ok(read) => documents.extend(read),
-                    // A folder may hold values, tests and the like.
-                    Err(problem) => eprintln!("left out: {problem}"),
-                }
-            }
-        }
-        return Ok(());
-    }
-    let read = manifests::documents(&path.display().to_string(), &text_of(path)?);
-    documents.extend(read.map_err(|e| Problem::BadInput(e.to_string()))?);
-    Ok(())
-}
-
-fn text_of(path: &Path) -> Result<String, Problem> {
-    if path == Path::new("-") {
-        let mut text = String::new();
-        let read = std::io::stdin().read_to_string(&mut text);
-        return read.map(|_| text).map_err(|e| unreadable(path, &e));
-    }
-    fs::read_to_string(path).map_err(|e| unreadable(path, &e))
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
-    Problem::BadInput(format!("cannot read {}: {error}", path.display()))
 }
 
 /// One replay in detail: of the faulty version when there are faults.

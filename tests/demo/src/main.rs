@@ -1,15 +1,17 @@
-//! `make demo`: three releases of one service on a real cluster, told as a timeline on the terminal.
+//! `make demo`: three releases of one service on `serin playground`, told as a timeline on the terminal. `make demo-cluster`: the
+//! same on a real cluster.
 //!
 //! Objects and load are real and so is every figure: weights from the route, measurements from AnalysisRuns, requests from
 //! the load generator. The exit code is 0 only if all three ended as they should and no request of the good one failed;
 //! 1 if not; 2 when the demo could not be played.
 
 mod page;
+mod playground;
 mod script;
 mod stage;
 mod timeline;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,7 +32,7 @@ use timeline::{Ending, Line, Timeline, Tone, version};
 /// How long one release may take until it is called stuck.
 const LONGEST: Duration = Duration::from_secs(240);
 
-/// Three releases of one service, on a real cluster.
+/// Three releases of one service.
 #[derive(Debug, Parser)]
 #[command(name = "serin-demo", version)]
 struct Cli {
@@ -40,8 +42,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Fetch and build the cluster's parts.
-    Fetch,
+    /// Fetch Prometheus; with --cluster all of the cluster's parts, and build what is built of them.
+    Fetch {
+        /// For the real cluster.
+        #[arg(long)]
+        cluster: bool,
+    },
     /// Play the releases. Run from the root of the checkout.
     Play {
         /// The program to show.
@@ -53,6 +59,9 @@ enum Command {
         /// Leave all of it up until Ctrl-C.
         #[arg(long)]
         keep: bool,
+        /// On a real cluster instead of the playground.
+        #[arg(long)]
+        cluster: bool,
     },
 }
 
@@ -67,6 +76,7 @@ enum Fault {
 /// A release and how it went.
 struct Played {
     release: Release,
+    began: Instant,
     timeline: Timeline,
     /// From the change of the image to the decision, in seconds.
     took: Option<f64>,
@@ -99,11 +109,14 @@ impl Played {
         }
         // The bad version's own errors are what it was aborted for.
         let hash = self.timeline.hash();
-        let others = failures
-            .iter()
-            .filter(|answer| should_be == Ending::Promoted || answer.hash.as_deref() != hash)
-            .count();
-        (others > 0).then(|| format!("{others} requests failed that should not"))
+        let others = Report {
+            answers: failures
+                .into_iter()
+                .filter(|answer| should_be == Ending::Promoted || answer.hash.as_deref() != hash)
+                .cloned()
+                .collect(),
+        };
+        (others.total() > 0).then(|| format!("had requests that should not have failed: {others}"))
     }
 
     fn reached_canary(&self) -> Report {
@@ -123,11 +136,28 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode> {
-    let Command::Play { serin, fault, keep } = command else {
-        Parts::fetch()?;
-        return Ok(ExitCode::SUCCESS);
+    let begin = Instant::now();
+    let (serin, fault, keep, cluster) = match command {
+        Command::Fetch { cluster: true } => {
+            Parts::fetch()?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Fetch { cluster: false } => {
+            // Without one the playground does on its own, and says so.
+            if let Err(error) = Parts::prometheus() {
+                eprintln!("demo: {error}");
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Play {
+            serin,
+            fault,
+            keep,
+            cluster,
+        } => (serin, fault, keep, cluster),
     };
-    let inside = enter(&Enter::default())?;
+    // A cluster has a network of its own, which this process enters first.
+    let inside = cluster.then(|| enter(&Enter::default())).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -136,31 +166,45 @@ fn run(command: Command) -> Result<ExitCode> {
         let mut interrupt = signal(SignalKind::interrupt()).context("failed to watch for Ctrl-C")?;
         let page = Page::new();
         page.heading("Serin: three releases of one service, and nobody watches a graph");
-        page.say(
-            "Real control plane, gateway and Prometheus, all of it private to this demo. Each release moves traffic to a new version \
-             step by step; after each step Prometheus is asked about errors and latency, and Serin promotes or aborts.",
-        );
+        page.say(match cluster {
+            true => {
+                "Real control plane, gateway and Prometheus, all of it private to this demo. Each release moves traffic to a new \
+                 version step by step; after each step Prometheus is asked about errors and latency, and Serin promotes or aborts."
+            }
+            false => {
+                "On `serin playground`: a simulated Kubernetes, and on loopback real HTTP servers as pods, a gateway, Prometheus \
+                 and users. Each release moves traffic to a new version step by step; after each step Prometheus is asked about \
+                 errors and latency, and Serin promotes or aborts."
+            }
+        });
         page.say("");
+        let set = async {
+            match inside {
+                Some(inside) => Stage::cluster(Path::new("."), &serin, inside, page).await,
+                None => Stage::playground(&serin, Parts::cached_prometheus().as_deref(), page).await,
+            }
+        };
         let stage = tokio::select! {
             biased;
             _ = interrupt.recv() => return Ok(ExitCode::from(130)),
-            stage = Stage::set(std::path::Path::new("."), &serin, inside, page) => stage?,
+            stage = set => stage?,
         };
         let code = tokio::select! {
             biased;
             _ = interrupt.recv() => Ok(ExitCode::from(130)),
-            code = show(&stage, page, fault) => code,
+            code = show(&stage, page, fault, begin) => code,
         };
         if keep && code.as_ref().is_ok_and(|code| *code != ExitCode::from(130)) {
             kept(&stage, page, &mut interrupt).await;
         }
-        stage.cluster.shutdown().await;
+        stage.end().await;
         code
     })
 }
 
-async fn show(stage: &Stage, page: Page, fault: Fault) -> Result<ExitCode> {
+async fn show(stage: &Stage, page: Page, fault: Fault, begin: Instant) -> Result<ExitCode> {
     let mut played = Vec::new();
+    let mut first_abort = None;
     for (index, release) in RELEASES.into_iter().enumerate() {
         let release = match fault {
             Fault::Real => release,
@@ -176,6 +220,9 @@ async fn show(stage: &Stage, page: Page, fault: Fault) -> Result<ExitCode> {
         ));
         let one = play(stage, page, release).await?;
         let stuck = one.was().is_none();
+        if let (Some(Ending::Aborted), Some(took)) = (one.was(), one.took) {
+            first_abort.get_or_insert(one.began.duration_since(begin).as_secs_f64() + took);
+        }
         played.push(one);
         if stuck {
             break;
@@ -183,6 +230,14 @@ async fn show(stage: &Stage, page: Page, fault: Fault) -> Result<ExitCode> {
     }
     let good = played.len() == RELEASES.len() && played.iter().all(|one| one.complaint().is_none());
     sum_up(page, &played, good);
+    let all = begin.elapsed().as_secs_f64();
+    let first = first_abort.map_or_else(
+        || "no release was aborted".to_owned(),
+        |at| format!("the first abort came after {at:.1} s"),
+    );
+    page.say(&format!(
+        "From the end of the build: {first}, all of it took {all:.1} s."
+    ));
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
@@ -195,7 +250,7 @@ async fn play(stage: &Stage, page: Page, release: Release) -> Result<Played> {
         timeline::text(&rollout["status"], "stableRS"),
     );
     let mut watch = stage.watch();
-    let start = now();
+    let (start, began) = (now(), Instant::now());
     let since = |at: DateTime<Utc>| (at - start).num_milliseconds() as f64 / 1000.0;
     stage.release(&release).await?;
     let line = |text: String| Line::new(Tone::Plain, text);
@@ -245,6 +300,7 @@ async fn play(stage: &Stage, page: Page, release: Release) -> Result<Played> {
         took: timeline.ending().map(|(_, at)| since(at)),
         report: stage.load.between(start, end),
         release,
+        began,
         timeline,
     })
 }

@@ -12,7 +12,7 @@ pub(crate) struct Release {
     pub(crate) title: &'static str,
     /// The fault in a few words.
     pub(crate) fault: &'static str,
-    /// How its pods behave: environment of the demo's server.
+    /// How its pods behave: environment of the demo's server. The cluster's nodes read some of it, the playground the rest.
     environment: &'static [(&'static str, &'static str)],
     pub(crate) should_be: Ending,
     /// The metric that must have failed.
@@ -33,7 +33,7 @@ pub(crate) const RELEASES: [Release; 3] = [
         image: "shop:v3",
         title: "every twentieth answer is a 500",
         fault: "5% errors",
-        environment: &[("ERROR_RATE", "0.05")],
+        environment: &[("ERROR_RATE", "0.05"), ("PLAYGROUND_BEHAVIOUR", "errors=5%")],
         should_be: Ending::Aborted,
         because_of: Some("canary-error-rate"),
     },
@@ -41,7 +41,11 @@ pub(crate) const RELEASES: [Release; 3] = [
         image: "shop:v4",
         title: "every tenth answer is 0.8 s late",
         fault: "10% slow",
-        environment: &[("LATENCY_MS", "800"), ("LATENCY_SHARE", "0.1")],
+        environment: &[
+            ("LATENCY_MS", "800"),
+            ("LATENCY_SHARE", "0.1"),
+            ("PLAYGROUND_BEHAVIOUR", "latency=+800ms,share=10%"),
+        ],
         should_be: Ending::Aborted,
         because_of: Some("canary-latency-p99"),
     },

@@ -1,4 +1,4 @@
-//! The stage: a cluster with Serin and the demo's service on it.
+//! The stage: Serin and the demo's service, on a real cluster or on the playground. What follows is the same on both.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use serin_cluster::load::{Load, LoadOptions};
 use serin_cluster::{Cluster, Inside, Options};
 
 use crate::page::Page;
+use crate::playground::Playground;
 use crate::script::Release;
 use crate::timeline::Seen;
 
@@ -31,16 +32,43 @@ const READY: Duration = Duration::from_secs(120);
 /// How often something that has no event of its own is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Everything that the releases play on.
+/// What the releases play on.
+enum Ground {
+    Cluster { cluster: Box<Cluster>, kubectl: PathBuf },
+    Playground(Box<Playground>),
+}
+
+/// Everything that the releases play on, and users.
 pub(crate) struct Stage {
-    pub(crate) cluster: Cluster,
+    ground: Ground,
+    client: Client,
     pub(crate) load: Load,
-    kubectl: PathBuf,
 }
 
 impl Stage {
-    /// Brings all of it up and says so.
-    pub(crate) async fn set(root: &Path, serin: &Path, inside: Inside, page: Page) -> Result<Self> {
+    /// Starts the playground, whose own shop it is, and says so.
+    pub(crate) async fn playground(serin: &Path, prometheus: Option<&Path>, page: Page) -> Result<Self> {
+        let begin = Instant::now();
+        let playground = Playground::start(serin, prometheus).await?;
+        let measures = match prometheus {
+            Some(program) => format!("Prometheus is {}", program.display()),
+            None => "there is no Prometheus: the playground evaluates PromQL itself".to_owned(),
+        };
+        page.say(&format!(
+            "The playground is up; {measures} ({:.1} s)",
+            begin.elapsed().as_secs_f32()
+        ));
+        let stage = Self {
+            client: playground.client().await?,
+            load: Load::start(LoadOptions::new(playground.gateway, HOST, RATE)),
+            ground: Ground::Playground(Box::new(playground)),
+        };
+        stage.come_up(begin, page).await?;
+        Ok(stage)
+    }
+
+    /// Brings a whole cluster up and says so.
+    pub(crate) async fn cluster(root: &Path, serin: &Path, inside: Inside, page: Page) -> Result<Self> {
         let kubectl = inside.parts.kubectl.clone();
         let mut options = Options::new(inside);
         let serin = serin.canonicalize();
@@ -72,16 +100,41 @@ impl Stage {
         apply(&cluster, &["-n", SHOP, "-k", path(&templates)?]).await?;
         apply(&cluster, &["-n", SHOP, "-f", path(&manifests.join("shop.yaml"))?]).await?;
         let stage = Self {
+            client: cluster.client(),
             load: Load::start(LoadOptions::new(cluster.gateway(), HOST, RATE)),
-            cluster,
-            kubectl,
+            ground: Ground::Cluster {
+                cluster: Box::new(cluster),
+                kubectl,
+            },
         };
-        stage.service_answers().await?;
+        stage.come_up(begin, page).await?;
+        Ok(stage)
+    }
+
+    async fn come_up(&self, begin: Instant, page: Page) -> Result<()> {
+        self.service_answers().await?;
         page.say(&format!(
             "The service answers through the gateway, {RATE} requests a second go on from here ({:.1} s)",
             begin.elapsed().as_secs_f32()
         ));
-        Ok(stage)
+        Ok(())
+    }
+
+    /// Ends all of it.
+    pub(crate) async fn end(self) {
+        drop(self.load);
+        match self.ground {
+            Ground::Cluster { cluster, .. } => cluster.shutdown().await,
+            Ground::Playground(playground) => playground.end().await,
+        }
+    }
+
+    /// Where Serin's own words are.
+    fn logs(&self) -> String {
+        match &self.ground {
+            Ground::Cluster { cluster, .. } => cluster.logs().join("pods").display().to_string(),
+            Ground::Playground(playground) => playground.log.clone(),
+        }
     }
 
     /// Waits until the Rollout is healthy and a second's worth of requests in a row was answered by its pods.
@@ -103,7 +156,7 @@ impl Stage {
             status["phase"],
             status["message"],
             self.load.report(),
-            self.cluster.logs().join("pods").display()
+            self.logs()
         )
     }
 
@@ -115,11 +168,7 @@ impl Stage {
             plural,
         } = *kind;
         let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
-        Api::namespaced_with(self.client(), SHOP, &resource)
-    }
-
-    fn client(&self) -> Client {
-        self.cluster.client()
+        Api::namespaced_with(self.client.clone(), SHOP, &resource)
     }
 
     /// The Rollout as it is.
@@ -166,12 +215,31 @@ impl Stage {
 
     /// How to look around while all of it is up.
     pub(crate) fn addresses(&self) -> Vec<(&'static str, String)> {
-        let url = |name| {
-            let port = self.cluster.outside_port(name);
-            port.map_or_else(String::new, |port| format!("http://127.0.0.1:{port}"))
+        let (program, kubeconfig, gateway, prometheus) = match &self.ground {
+            Ground::Cluster { cluster, kubectl } => {
+                let url = |name| {
+                    let port = cluster.outside_port(name);
+                    port.map_or_else(String::new, |port| format!("http://127.0.0.1:{port}"))
+                };
+                let kubeconfig = cluster.outside_kubeconfig().display().to_string();
+                (
+                    kubectl.display().to_string(),
+                    kubeconfig,
+                    url("gateway"),
+                    url("prometheus"),
+                )
+            }
+            Ground::Playground(p) => {
+                let gateway = format!("http://{}", p.gateway);
+                (
+                    "kubectl".to_owned(),
+                    p.kubeconfig.clone(),
+                    gateway,
+                    p.prometheus.clone(),
+                )
+            }
         };
-        let kubeconfig = self.cluster.outside_kubeconfig().display().to_string();
-        let kubectl = format!("{} --kubeconfig {kubeconfig} -n {SHOP}", self.kubectl.display());
+        let kubectl = format!("{program} --kubeconfig {kubeconfig} -n {SHOP}");
         let container = "/spec/template/spec/containers/0";
         // Without the fault that the last release brought.
         let patch = json!([
@@ -184,10 +252,10 @@ impl Stage {
                 "release",
                 format!("{kubectl} patch rollout {SHOP} --type json -p '{patch}'"),
             ),
-            ("use it", format!("curl -H 'Host: {HOST}' {}", url("gateway"))),
-            ("prometheus", url("prometheus")),
+            ("use it", format!("curl -H 'Host: {HOST}' {gateway}")),
+            ("prometheus", prometheus),
             ("kubeconfig", kubeconfig),
-            ("logs", self.cluster.logs().display().to_string()),
+            ("logs", self.logs()),
         ]
     }
 }

@@ -4,7 +4,10 @@ use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 
-use super::respond::{Answer, Form};
+use super::{
+    openapi,
+    respond::{Answer, Form},
+};
 use crate::{
     Status,
     kinds::{Kind, Kinds, version_priority},
@@ -41,8 +44,9 @@ pub(super) fn answer(kinds: &Kinds, path: &str, form: Result<Form, Status>) -> O
     let answer = match parts.as_slice() {
         ["healthz" | "readyz" | "livez", ..] => return Some(Answer::plain(200, "ok")),
         ["version"] => Answer::json(200, &version()),
-        ["openapi", "v3"] => Answer::plain(200, &openapi(kinds).to_string()),
-        ["openapi", "v3", ..] => Answer::json(200, &json!({"openapi": "3.0.0", "info": version_info(), "paths": {}})),
+        ["openapi", "v3"] => Answer::plain(200, &openapi::index(kinds).to_string()),
+        ["openapi", "v3", "api", version] => Answer::json(200, &openapi::document(kinds, "", version)),
+        ["openapi", "v3", "apis", group, version] => Answer::json(200, &openapi::document(kinds, group, version)),
         ["openapi", "v2"] => Answer::json(
             200,
             &json!({"swagger": "2.0", "info": version_info(), "paths": {}, "definitions": {}}),
@@ -126,28 +130,12 @@ fn version() -> Value {
     })
 }
 
-fn version_info() -> Value {
+pub(super) fn version_info() -> Value {
     json!({"title": "Kubernetes", "version": format!("v{}.{}.0", VERSION.0, VERSION.1)})
 }
 
-fn openapi(kinds: &Kinds) -> Value {
-    let mut paths = serde_json::Map::new();
-    for (group, versions) in groups(kinds) {
-        for version in versions {
-            let path = if group.is_empty() {
-                format!("api/{version}")
-            } else {
-                format!("apis/{group}/{version}")
-            };
-            let url = json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash=0")});
-            paths.insert(path, url);
-        }
-    }
-    json!({"paths": paths})
-}
-
 /// Groups with their versions, the preferred one first.
-fn groups(kinds: &Kinds) -> Vec<(&'static str, Vec<String>)> {
+pub(super) fn groups(kinds: &Kinds) -> Vec<(&'static str, Vec<String>)> {
     let mut groups: BTreeMap<(usize, &'static str), Vec<String>> = BTreeMap::new();
     for kind in kinds.all() {
         let group = kind.resource.group;
@@ -176,7 +164,11 @@ fn api_group(group: &str, versions: &[String]) -> Value {
     json!({"name": group, "versions": list, "preferredVersion": list.first()})
 }
 
-fn of_version<'a>(kinds: &'a Kinds, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Arc<Kind>> {
+pub(super) fn of_version<'a>(
+    kinds: &'a Kinds,
+    group: &'a str,
+    version: &'a str,
+) -> impl Iterator<Item = &'a Arc<Kind>> {
     kinds
         .all()
         .filter(move |k| k.resource.group == group && k.versions.iter().any(|v| v == version))

@@ -7,6 +7,7 @@ use http::{HeaderMap, Method, header};
 use serde_json::{Value, json};
 
 use super::{
+    Body,
     body::{self, Decoded, Format},
     discovery,
     options::{self, ListOptions},
@@ -46,6 +47,8 @@ pub(super) enum Outcome {
     Answer(Answer),
     /// With its warnings.
     Watch(Box<Watch>, Vec<String>),
+    /// A log that somebody else writes.
+    Log(Body),
 }
 
 impl From<Answer> for Outcome {
@@ -152,6 +155,7 @@ impl Asks {
             let warnings = match &mut outcome {
                 Outcome::Answer(answer) => &mut answer.warnings,
                 Outcome::Watch(_, warnings) => warnings,
+                Outcome::Log(_) => return outcome,
             };
             let warning = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
             warnings.insert(0, warning.to_owned());
@@ -177,12 +181,17 @@ impl Asks {
         if self.path.group != "authorization.k8s.io" || self.method != Method::POST {
             return None;
         }
-        if !self.path.resource.ends_with("accessreviews") {
-            return None;
-        }
+        let kind = match self.path.resource.as_str() {
+            "selfsubjectaccessreviews" => "SelfSubjectAccessReview",
+            "subjectaccessreviews" => "SubjectAccessReview",
+            "localsubjectaccessreviews" => "LocalSubjectAccessReview",
+            _ => return None,
+        };
         let mut review = self.body.clone();
         if !review.is_object() {
-            return None;
+            // In a format that is not read here, such as protobuf: whatever is asked, the answer is the same.
+            let version = format!("{}/{}", self.path.group, self.path.version);
+            review = json!({"kind": kind, "apiVersion": version, "spec": {}});
         }
         review["status"] = json!({"allowed": true, "reason": "everything is allowed here"});
         Some(Answer::json(201, &review))
@@ -204,7 +213,12 @@ impl Asks {
             agent: header_text(&self.headers, header::USER_AGENT),
         };
         if !self.path.subresource.is_empty() {
-            return at.subresource(state).map(Into::into);
+            let is_log = kind.is("", "pods") && self.path.subresource == "log" && self.method == Method::GET;
+            return if is_log {
+                at.log(state)
+            } else {
+                at.subresource(state).map(Into::into)
+            };
         }
         match (self.method.as_str(), !self.path.name.is_empty()) {
             ("GET" | "HEAD", true) => at.get(state, stale).map(Into::into),
@@ -484,7 +498,6 @@ impl At<'_> {
             ("status" | "scale", "PATCH") => self.patch(state, sub),
             ("binding", "POST") if core("pods") => self.with_body(state, "Binding", registry::bind),
             ("eviction", "POST") if core("pods") => self.with_body(state, "Eviction", registry::evict),
-            ("log", "GET") if core("pods") => self.log(state),
             ("finalize", "PUT") if core("namespaces") => {
                 let show = self.show()?;
                 let object = asks.object("Namespace")?;
@@ -519,8 +532,8 @@ impl At<'_> {
         act(state, &write, &object).map(|status| Answer::json(201, &status))
     }
 
-    /// The log of a Pod: one line, for there are no processes that could say more.
-    fn log(&self, state: &mut State) -> Result<Answer, Status> {
+    /// The log of a Pod: as whoever runs Pods has it, else one line.
+    fn log(&self, state: &mut State) -> Result<Outcome, Status> {
         let path = &self.asks.path;
         let found = read::get(state, self.kind, &path.namespace, &path.name, "", 0)?;
         if text(&found.value, "/spec/nodeName").is_empty() {
@@ -539,8 +552,12 @@ impl At<'_> {
                 path.name
             )));
         };
+        if let Some(logs) = &state.logs {
+            let options = options::log_options(&self.asks.query, text(container, "/name"))?;
+            return logs.read(&found.value, &options).map(Outcome::Log);
+        }
         let line = format!("{} of {} runs\n", text(container, "/image"), path.name);
-        Ok(Answer::plain(200, &line))
+        Ok(Answer::plain(200, &line).into())
     }
 
     fn token(&self, state: &mut State) -> Result<Answer, Status> {

@@ -6,6 +6,7 @@
 mod body;
 mod discovery;
 mod handle;
+mod openapi;
 mod options;
 mod path;
 mod read;
@@ -138,6 +139,12 @@ impl Service {
         }
         Ok(match outcome {
             handle::Outcome::Answer(answer) => whole(answer),
+            handle::Outcome::Log(body) => {
+                let mut response = Response::new(body);
+                let text = header::HeaderValue::from_static("text/plain");
+                response.headers_mut().insert(header::CONTENT_TYPE, text);
+                response
+            }
             handle::Outcome::Watch(watch, warnings) => {
                 let mut response = Response::new(watch.body());
                 let json = header::HeaderValue::from_static("application/json");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::path::Query;
 use crate::{
-    Status,
+    LogOptions, Status,
     kinds::Kind,
     registry::{Validation, WriteOptions},
     schema::{self, FieldError},
@@ -240,6 +240,22 @@ pub(super) fn write_options(query: &Query, agent: &str, what: &str, apply: bool)
         manager: if manager.is_empty() { "unknown" } else { manager }.to_owned(),
         validation,
         ..WriteOptions::default()
+    })
+}
+
+/// What is wanted of a container's log.
+pub(super) fn log_options(query: &Query, container: &str) -> Result<LogOptions, Status> {
+    let positive = |name: &str| {
+        let given = number(query, name)?;
+        Ok::<_, Status>(given.and_then(|n| u64::try_from(n).ok()))
+    };
+    Ok(LogOptions {
+        container: container.to_owned(),
+        follow: query.is_true("follow"),
+        previous: query.is_true("previous"),
+        timestamps: query.is_true("timestamps"),
+        tail: positive("tailLines")?,
+        since: positive("sinceSeconds")?.map(Duration::from_secs),
     })
 }
 

@@ -194,7 +194,10 @@ impl Engine {
         match run.stage {
             Stage::Creating { until } if until <= now => {
                 if run.plan.image_exists {
-                    run.address = Some(self.next_address());
+                    run.address = Some(match run.plan.address {
+                        Some(address) => address.to_string(),
+                        None => self.next_address(),
+                    });
                     run.stage = Stage::Running { since: until };
                 } else {
                     run.stage = Stage::PullFailed { until: until + NOTICE };

@@ -23,7 +23,7 @@ mod scheduler;
 mod tests;
 mod writes;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use serde_json::Value;
 
@@ -51,6 +51,8 @@ pub struct PodPlan {
     pub image_exists: bool,
     /// From the deletion until the pod is gone; its grace period is the limit.
     pub termination: Duration,
+    /// The pod's address, for those who run something there; `None`: the next one of the pod network.
+    pub address: Option<IpAddr>,
 }
 
 impl Default for PodPlan {
@@ -62,6 +64,7 @@ impl Default for PodPlan {
             completes_after: None,
             image_exists: true,
             termination: Duration::from_millis(500),
+            address: None,
         }
     }
 }

@@ -11,10 +11,15 @@ use crate::error::{Error, Result};
 const REMEDY: &str = "it comes from Debian's archive by `apt-get download`: run on Debian or Ubuntu with its archive in \
                       reach, or set SERIN_PROMETHEUS to a prometheus binary (2.40 or newer)";
 
+/// Path of the Prometheus server in the cache, whether it is there or not.
+pub(super) fn prometheus_in(cache: &Path) -> PathBuf {
+    cache.join("prometheus/usr/bin/prometheus")
+}
+
 /// Path of the Prometheus server in the cache; fetched when it is not there.
 pub(super) fn prometheus(cache: &Path) -> Result<PathBuf> {
     let home = cache.join("prometheus");
-    let binary = home.join("usr/bin/prometheus");
+    let binary = prometheus_in(cache);
     if binary.exists() {
         return Ok(binary);
     }

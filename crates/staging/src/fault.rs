@@ -47,7 +47,7 @@ impl FaultKind {
 /// Why a text is no fault.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
-    "--fault {text}: {problem}; write errors=30%, latency=+900ms, latency=x3, crashloop, slowstart=90s, oom=5m or none, \
+    "{text}: {problem}; write errors=30%, latency=+900ms, latency=x3, crashloop, slowstart=90s, oom=5m or none, \
          each with ,share=10% and ,after=4m if wanted, errors and latency with ,above=25 (requests per second of a pod)"
 )]
 pub struct FaultError {
