@@ -190,6 +190,34 @@ pub fn merge_args(template_args: &[Argument], given: &[Argument]) -> Result<Vec<
     }
 }
 
+/// The value that a `fieldRef` names in a Rollout's JSON: `metadata.…` as the downward API knows it; anything else walks the
+/// object and must end in a plain value.
+///
+/// # Errors
+/// There is no such field, or it is not a plain value; the message names the path.
+pub fn field_value(rollout: &serde_json::Value, path: &str) -> Result<String, String> {
+    let mut at = rollout;
+    let quoted = path
+        .split_once("['")
+        .and_then(|(head, rest)| Some((head, rest.strip_suffix("']")?)));
+    let parts: Vec<&str> = match quoted {
+        Some((head, key)) => head.split('.').chain([key]).collect(),
+        None => path.split(['.', '[', ']']).filter(|part| !part.is_empty()).collect(),
+    };
+    for part in parts {
+        let next = match part.parse::<usize>() {
+            Ok(index) if at.is_array() => at.get(index),
+            _ => at.get(part),
+        };
+        at = next.ok_or_else(|| format!("fieldRef {path:?}: the Rollout has no such field"))?;
+    }
+    match at {
+        serde_json::Value::String(text) => Ok(text.clone()),
+        serde_json::Value::Number(_) | serde_json::Value::Bool(_) => Ok(at.to_string()),
+        _ => Err(format!("fieldRef {path:?}: the field is not a plain value")),
+    }
+}
+
 /// The metric with every `{{args.x}}` replaced by its value, in whatever string or int-or-string field it stands (compat
 /// 3.6). Values that come from elsewhere (a Secret) are looked up in `elsewhere` by argument name.
 ///

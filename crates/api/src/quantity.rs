@@ -85,6 +85,11 @@ impl Quantity {
         format!("{digits}e{scale}")
     }
 
+    /// The value as near as a float comes to it: for sums and shares that people read, not for comparisons.
+    pub fn value(&self) -> f64 {
+        self.mantissa as f64 * 10_f64.powi(self.scale)
+    }
+
     /// Below zero.
     pub fn is_negative(&self) -> bool {
         self.mantissa < 0

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use serin_api::{
     HASH_LABEL, NO_DATA_ANNOTATION, REVISION_ANNOTATION, ROLLOUT_TYPE_LABEL, STEP_INDEX_LABEL,
     analysis::{AnalysisRunSpec, Argument, Phase},
@@ -393,29 +393,9 @@ fn argument(s: &Situation<'_>, arg: &AnalysisRunArgument) -> Result<Argument, St
     })
 }
 
-/// `metadata.…` as the downward API knows it; anything else walks the Rollout's JSON and must end in a plain value.
 fn field_of(s: &Situation<'_>, path: &str) -> Result<String, String> {
     let object = serde_json::to_value(&s.world.rollout).map_err(|e| e.to_string())?;
-    let mut at = &object;
-    let quoted = path
-        .split_once("['")
-        .and_then(|(head, rest)| Some((head, rest.strip_suffix("']")?)));
-    let parts: Vec<&str> = match quoted {
-        Some((head, key)) => head.split('.').chain([key]).collect(),
-        None => path.split(['.', '[', ']']).filter(|part| !part.is_empty()).collect(),
-    };
-    for part in parts {
-        let next = match part.parse::<usize>() {
-            Ok(index) if at.is_array() => at.get(index),
-            _ => at.get(part),
-        };
-        at = next.ok_or_else(|| format!("fieldRef {path:?}: the Rollout has no such field"))?;
-    }
-    match at {
-        Value::String(text) => Ok(text.clone()),
-        Value::Number(_) | Value::Bool(_) => Ok(at.to_string()),
-        _ => Err(format!("fieldRef {path:?}: the field is not a plain value")),
-    }
+    compose::field_value(&object, path)
 }
 
 /// Deletes runs beyond the history limits, and those whose ReplicaSet is gone (compat 2.17).

@@ -20,6 +20,7 @@ mod plan;
 mod query;
 mod rules;
 mod scrape;
+mod selectors;
 mod store;
 mod token;
 
@@ -28,4 +29,5 @@ pub use labels::{Labels, METRIC_NAME};
 pub use query::{Dialect, Options, Query, Value};
 pub use rules::{Failure, LeftOut, RuleProblem, Rules, RulesError};
 pub use scrape::Target;
+pub use selectors::{Comparison, Matcher, Selected, selectors};
 pub use store::{OutOfOrder, STALE, SeriesId, Store, is_stale};

@@ -40,7 +40,7 @@ pub(crate) fn parse(source: &str) -> Result<(Node, usize), Error> {
 }
 
 /// The parser's words, with a place where one can be told.
-fn explain(tokens: &Tokens, message: String) -> Error {
+pub(crate) fn explain(tokens: &Tokens, message: String) -> Error {
     let quoted = |prefix: &str| message.split_once(prefix)?.1.split('\'').next().map(str::to_owned);
     let unknown = quoted("unknown function with name '");
     let called = unknown

@@ -45,6 +45,7 @@ impl PodBehaviour for Pods {
         // Some take a little longer than others.
         let mut ready = probe_delay(pod) + self.start + Duration::from_millis(rng.random_range(0..1000));
         let mut plan = PodPlan::default();
+        let mut crashes_at_start = false;
         if images(pod) == self.new_images {
             for fault in &self.faults {
                 let struck = rng.random_bool(fault.share);
@@ -56,15 +57,19 @@ impl PodBehaviour for Pods {
                         ready += *by;
                         continue;
                     }
-                    FaultKind::CrashLoop => fault.after + CRASH,
+                    FaultKind::CrashLoop => {
+                        crashes_at_start |= fault.after.is_zero();
+                        fault.after + CRASH
+                    }
                     FaultKind::OutOfMemory(after) => fault.after + *after,
                     _ => continue,
                 };
                 plan.fails_after = Some(plan.fails_after.map_or(dies, |other| other.min(dies)));
             }
         }
-        // Whoever dies first never gets ready.
-        plan.ready_after = Some(ready).filter(|ready| plan.fails_after.is_none_or(|dies| *ready < dies));
+        // Whoever dies first never gets ready; nor does a container that crashes before it listens, however fast a probe is.
+        let in_time = |ready: &Duration| !crashes_at_start && plan.fails_after.is_none_or(|dies| *ready < dies);
+        plan.ready_after = Some(ready).filter(in_time);
         plan
     }
 }

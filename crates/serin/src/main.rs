@@ -1,8 +1,10 @@
-//! The one program: `serin controller` runs the controller, `serin explain` says what a Rollout is doing, `serin rehearse` plays
-//! a release in virtual time, `serin playground` shows all of it without a cluster, `serin analysis` tries templates, `serin crds`
+//! The one program: `serin controller` runs the controller, `serin check` says what is wrong with an installation, `serin explain`
+//! says what a Rollout is doing, `serin rehearse` plays a release in virtual time, `serin playground` shows all of it without a
+//! cluster, `serin analysis` tries templates, `serin crds`
 //! prints the resources' definitions.
 
 mod analysis;
+mod check;
 mod cluster;
 mod controller;
 mod explain;
@@ -32,6 +34,7 @@ struct Arguments {
 enum Command {
     /// Run the controller.
     Controller(Box<controller::Flags>),
+    Check(Box<check::Flags>),
     Rehearse(Box<rehearse::Flags>),
     Playground(Box<playground::Flags>),
     Explain(explain::Flags),
@@ -52,6 +55,7 @@ fn main() -> Result<ExitCode> {
     }
     match arguments.command {
         Command::Controller(flags) => controller::run(*flags)?,
+        Command::Check(flags) => return Ok(check::run(&flags)),
         Command::Rehearse(flags) => return Ok(rehearse::run(&flags)),
         Command::Playground(flags) => return playground::run(&flags),
         Command::Explain(flags) => return Ok(explain::run(&flags)),

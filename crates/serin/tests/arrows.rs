@@ -73,6 +73,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "serin-model",
             "serin-planner",
             "serin-playground",
+            "serin-promql",
             "serin-providers",
             "serin-rehearse",
             "serin-staging",

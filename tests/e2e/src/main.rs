@@ -117,11 +117,11 @@ fn start(cli: &Cli, tests: Vec<Test>) -> Result<Count> {
     runtime.block_on(async {
         let mut options = Options::new(inside);
         options.crds = vec![install::deploy_folder().join("crds")];
-        options.node_settings.serin = Some(serin);
+        options.node_settings.serin = Some(serin.clone());
         // A controller that was killed is started again quickly, whatever the number of kills.
         options.node_settings.crash_backoff = Duration::from_millis(20);
         let cluster = Cluster::start(options).await.context("the cluster did not start")?;
-        let world = World::new(cluster).await?;
+        let world = World::new(cluster, serin).await?;
         let count = run(&world, tests, cli.at_once).await;
         world.end().await?;
         count

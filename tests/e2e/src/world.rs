@@ -2,6 +2,7 @@
 
 use std::{
     ops::Deref,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -26,6 +27,8 @@ pub(crate) struct World(Arc<Inner>);
 pub(crate) struct Inner {
     ground: Ground,
     pub(crate) client: kube::Client,
+    /// The program under test.
+    pub(crate) serin: PathBuf,
     pub(crate) stub: Stub,
     /// When the API server was away: from its end until it was ready again. Before that it does not know its own rules
     /// and may forbid what they allow.
@@ -68,7 +71,7 @@ pub(crate) fn resource(kind: &str) -> ApiResource {
 }
 
 impl World {
-    pub(crate) async fn new(cluster: Cluster) -> Result<Self> {
+    pub(crate) async fn new(cluster: Cluster, serin: PathBuf) -> Result<Self> {
         let stub = Stub::start()
             .await
             .context("the source of made-up metrics did not start")?;
@@ -79,6 +82,7 @@ impl World {
             .context("Prometheus refuses the shipped rules")?;
         Ok(Self(Arc::new(Inner {
             client: cluster.client(),
+            serin,
             ground: Ground::Real(Box::new(cluster)),
             stub,
             away: Mutex::default(),
@@ -91,6 +95,7 @@ impl World {
         let simulated = Simulated::start(&stub)?;
         Ok(Self(Arc::new(Inner {
             client: simulated.cluster.client("admin"),
+            serin: PathBuf::new(),
             ground: Ground::Simulated(Box::new(simulated)),
             stub,
             away: Mutex::default(),

@@ -2,6 +2,7 @@
 
 mod aborts;
 mod audit;
+mod check;
 mod contention;
 mod definitions;
 mod field;
@@ -12,6 +13,7 @@ mod outages;
 mod plugin;
 mod quiet;
 mod recordings;
+mod rehearsed;
 mod release;
 mod resources;
 mod restarts;
@@ -33,8 +35,10 @@ pub(crate) fn all(round: usize) -> Vec<Test> {
         observability::tests,
         mistakes::tests,
         contention::tests,
+        rehearsed::tests,
         restarts::tests,
         outages::tests,
+        check::tests,
         audit::tests,
     ];
     suites.into_iter().flat_map(|tests| tests(round)).collect()

@@ -49,7 +49,7 @@ async fn metrics(world: &World, namespace: &str) -> Result<String> {
             space.set_image("demo:v2").await?;
             space.paused_at(1, SOON).await?;
         }
-        let what = format!("rollout_info of {namespace}/{NAME} with phase {phase}");
+        let what = format!("rollout_info of {namespace}/{NAME} with phase {phase} and two available pods");
         let samples = eventually(&what, Duration::from_secs(15), async || {
             let leader = install::leader(world).await?.context("nobody leads")?;
             let pod = world
@@ -64,7 +64,9 @@ async fn metrics(world: &World, namespace: &str) -> Result<String> {
                 ("strategy", "canary"),
                 ("phase", phase),
             ];
-            Ok((value(&samples, "rollout_info", &labels) == Some(1.0)).then_some(samples))
+            // A pod that goes is counted until it is gone.
+            let available = value(&samples, "rollout_info_replicas_available", &labels[..2]) == Some(2.0);
+            Ok((available && value(&samples, "rollout_info", &labels) == Some(1.0)).then_some(samples))
         })
         .await?;
         let own = [("namespace", namespace), ("name", NAME)];
