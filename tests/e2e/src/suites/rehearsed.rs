@@ -36,14 +36,33 @@ const DEADLINE: u64 = 20;
 const LIMIT: Duration = Duration::from_secs(60);
 const REPLAYS: u64 = 7;
 
-/// A release: its name, what real pods are told, what is assumed of them, requests per second.
-const RELEASES: [(&str, &[(&str, &str)], &[&str], f64); 5] = [
-    ("good", &[], &[], 30.0),
-    ("errors", &[("ERROR_RATE", "0.3")], &["errors=30%"], 30.0),
-    ("slow", &[("LATENCY_MS", "900")], &["latency=+900ms"], 30.0),
-    ("crash", &[("CRASH_ON_START", "true")], &["crashloop"], 30.0),
-    ("no-data", &[], &[], 0.4),
+/// What is released.
+struct Release {
+    name: &'static str,
+    /// What real pods are told.
+    env: Option<(&'static str, &'static str)>,
+    /// What is assumed of them.
+    fault: Option<&'static str>,
+    /// Requests per second.
+    rps: f64,
+}
+
+const RELEASES: [Release; 5] = [
+    release("good", None, None, 30.0),
+    release("errors", Some(("ERROR_RATE", "0.3")), Some("errors=30%"), 30.0),
+    release("slow", Some(("LATENCY_MS", "900")), Some("latency=+900ms"), 30.0),
+    release("crash", Some(("CRASH_ON_START", "true")), Some("crashloop"), 30.0),
+    release("no-data", None, None, 0.4),
 ];
+
+const fn release(
+    name: &'static str,
+    env: Option<(&'static str, &'static str)>,
+    fault: Option<&'static str>,
+    rps: f64,
+) -> Release {
+    Release { name, env, fault, rps }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -71,17 +90,17 @@ impl End {
 
 async fn agree(world: &World, round: usize) -> Result<String> {
     // Side by side: they wait most of the time.
-    let real = RELEASES.map(|(name, env, _, rps)| released(world, format!("rehearsed-{name}-{round}"), env, rps));
+    let real = RELEASES.map(|release| released(world, format!("rehearsed-{}-{round}", release.name), release));
     let real = futures::future::try_join_all(real).await?;
     let rehearsed = tokio::task::spawn_blocking(|| {
         let all = RELEASES
             .iter()
-            .map(|(name, _, faults, rps)| rehearse(faults, *rps).with_context(|| format!("the rehearsal of {name}")));
+            .map(|release| rehearse(release).with_context(|| format!("the rehearsal of {}", release.name)));
         all.collect::<Result<Vec<End>>>()
     })
     .await??;
     let mut figures = Vec::new();
-    for (((name, ..), real), rehearsed) in RELEASES.iter().zip(real).zip(rehearsed) {
+    for ((Release { name, .. }, real), rehearsed) in RELEASES.iter().zip(real).zip(rehearsed) {
         let both = format!("{name}: {real:?}, rehearsed {rehearsed:?}");
         ensure!(
             (real.verdict, real.steps) == (rehearsed.verdict, rehearsed.steps),
@@ -114,18 +133,16 @@ fn manifests(namespace: &str) -> Vec<Value> {
     all
 }
 
-async fn released(world: &World, namespace: String, env: &[(&str, &str)], rps: f64) -> Result<End> {
+async fn released(world: &World, namespace: String, release: Release) -> Result<End> {
     let space = Space::new(world, &namespace).await?;
     gate::create(&space).await?;
     space.create(manifests(&namespace)).await?;
     space.healthy(SOON).await?;
     space.reachable(SOON).await?;
-    let load = space.load(rps);
+    let load = space.load(release.rps);
     load.next(10).await;
-    let env: Vec<Value> = env
-        .iter()
-        .map(|(name, value)| json!({"name": name, "value": value}))
-        .collect();
+    let env = release.env.map(|(name, value)| json!({"name": name, "value": value}));
+    let env: Vec<Value> = env.into_iter().collect();
     let begin = world.now();
     space.release("demo:v2", env.into()).await?;
     let ended = space
@@ -151,7 +168,7 @@ async fn released(world: &World, namespace: String, env: &[(&str, &str)], rps: f
 }
 
 /// The median of some replays of the same manifests.
-fn rehearse(faults: &[&str], rps: f64) -> Result<End> {
+fn rehearse(release: &Release) -> Result<End> {
     let mut given: Vec<Value> = manifests("rehearsed");
     for name in ["http-error-rate", "http-latency-p99"] {
         given.push(gate::template(name)?);
@@ -163,17 +180,16 @@ fn rehearse(faults: &[&str], rps: f64) -> Result<End> {
     for object in given {
         all.extend(documents("manifests", &object.to_string())?);
     }
-    let faults = faults.iter().map(|text| text.parse());
     let rehearsal = Rehearsal {
         setup: prepare(&all, None)?,
         assumptions: Assumptions {
-            rps,
+            rps: release.rps,
             errors: 0.0,
             latency: Latency {
                 p50: Duration::from_millis(3),
                 p99: Duration::from_millis(20),
             },
-            faults: faults.collect::<Result<_, _>>()?,
+            faults: release.fault.map(str::parse).transpose()?.into_iter().collect(),
             // As the test cluster's Prometheus and nodes have it.
             scrape_interval: Duration::from_secs(1),
             start: Duration::from_millis(300),
