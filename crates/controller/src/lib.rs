@@ -30,6 +30,7 @@ pub mod queue;
 pub mod reconcile;
 pub mod stores;
 pub mod table;
+pub mod telling;
 pub mod watch;
 
 use std::{future::Future, sync::Arc};

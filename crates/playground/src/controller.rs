@@ -5,16 +5,31 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use serde_json::json;
 use serin_controller::{Clock, Config, Context, Election, health};
 use serin_kubesim::Cluster;
+use serin_planner::{Explanation, State};
 use serin_providers::{AddressPolicy, ProviderSettings, Providers, ReqwestTransport};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
-use crate::{Error, notes::Notes, transport::Rerouting};
+use crate::{
+    Error,
+    notes::{Notes, Tone},
+    transport::Rerouting,
+};
 
 /// Its name in requests.
 const USER: &str = "serin";
 /// Namespace and name of its lease, as after an installation.
 const NAMESPACE: &str = "argo-rollouts";
 const LEASE: &str = "argo-rollouts-controller-lock";
+
+/// What it waits for, in the planner's words. How a release ends is told by what it does.
+fn explained(known: &Explanation) -> Option<String> {
+    let is_told_otherwise = matches!(
+        known.state,
+        State::Aborted | State::CleaningUp | State::Healthy | State::NoData | State::Refused
+    );
+    let why = known.why.first().map_or(String::new(), |why| format!(" {why}"));
+    (!is_told_otherwise).then(|| format!("{}{why}", known.what))
+}
 
 /// A running one.
 pub(crate) struct Controller {
@@ -60,7 +75,13 @@ impl Controller {
             }),
             ..Config::default()
         };
-        let context = Arc::new(Context::new(cluster.client(USER), Clock::System, providers, config));
+        let listener = notes.clone();
+        let context = Context::new(cluster.client(USER), Clock::System, providers, config);
+        let context = Arc::new(context.telling(Box::new(move |_, explanation| {
+            if let Some(text) = explained(explanation) {
+                listener.tell(Tone::Plain, text);
+            }
+        })));
         let router = health::metrics(Arc::clone(&context));
         let metrics = tokio::spawn(async move {
             // It ends with the controller's process: this one.

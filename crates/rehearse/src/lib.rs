@@ -17,7 +17,6 @@ pub mod report;
 pub mod series;
 pub mod setup;
 pub mod timeline;
-pub mod told;
 
 pub use serin_staging::{fault, manifests};
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -28,13 +28,15 @@ use crate::{
     prometheus::{Prometheus, Transport, metrics_asking},
     series::Exposition,
     setup::Setup,
-    told::{Listener, Told},
 };
 
 /// Who applies manifests, and goes on from pauses without an end.
 pub const PERSON: &str = "person";
 /// The controller's own name in requests.
 pub const CONTROLLER: &str = "rollouts-controller";
+
+/// What people would be told, each from its moment on.
+type Told = Arc<Mutex<Vec<(Duration, Explanation)>>>;
 
 /// Which version is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,12 +199,11 @@ impl<'a> Run<'a> {
         let clock = Clock::starting_at(start);
         let context = Context::new(cluster.client(CONTROLLER), clock, Arc::new(providers), config);
         let told = Told::default();
-        let listener = Listener {
-            inner: Arc::clone(&context.audit),
-            started: Instant::now(),
-            told: Arc::clone(&told),
-        };
-        let context = context.with_audit(Arc::new(listener));
+        let (listener, begun) = (Arc::clone(&told), Instant::now());
+        let context = context.telling(Box::new(move |_, explanation| {
+            let mut told = listener.lock().unwrap_or_else(PoisonError::into_inner);
+            told.push((begun.elapsed(), explanation.clone()));
+        }));
         let run = Self {
             rehearsal,
             cluster,

@@ -39,7 +39,6 @@ const ARROWS: &[(&str, &[&str])] = &[
         "serin-rehearse",
         &[
             "serin-api",
-            "serin-audit",
             "serin-controller",
             "serin-kubesim",
             "serin-model",
@@ -57,6 +56,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "serin-controller",
             "serin-kubesim",
             "serin-model",
+            "serin-planner",
             "serin-promql",
             "serin-providers",
             "serin-staging",
