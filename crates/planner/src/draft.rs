@@ -113,12 +113,7 @@ impl Draft {
 
     /// Says beside upstream's words what to do about them (docs/compatibility.md).
     pub(crate) fn advise(&mut self, text: &str) {
-        let mut letters = text.chars();
-        let first = letters.next().map(|c| c.to_ascii_uppercase());
-        self.warn(Event::warning(
-            "Advice",
-            first.into_iter().chain(letters).collect::<String>(),
-        ));
+        self.warn(Event::warning("Advice", capitalised(text)));
     }
 
     /// Look again at the earliest of all times asked for. Time alone changes nothing about a moment that has passed: whoever
@@ -141,4 +136,11 @@ impl Draft {
             warnings: self.warnings,
         }
     }
+}
+
+/// The text with a capital letter at its beginning.
+pub(crate) fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
 }

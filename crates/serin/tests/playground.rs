@@ -183,6 +183,7 @@ fn a_bad_image_is_taken_back_before_the_eyes_of_an_ordinary_user_and_nothing_is_
     playground.until("the Rollout is Healthy");
     playground.release("shop:v3-errors50");
     playground.until("stable 80, shop-canary 20");
+    playground.until("with 20% of the traffic: AnalysisRun");
     let measured = playground.until("measured canary-error-rate");
     assert!(measured.contains("Failed (good if result[0] < 0.005)"), "{measured}");
     let degraded = playground.until("the Rollout is Degraded");

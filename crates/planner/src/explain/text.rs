@@ -2,7 +2,7 @@
 
 use serin_api::HASH_LABEL;
 
-use crate::situation::Situation;
+use crate::{draft::capitalised, situation::Situation};
 
 /// The newest revision, as sentences begin with it.
 pub(super) fn revision(s: &Situation<'_>) -> String {
@@ -47,8 +47,6 @@ pub(super) fn part(s: &Situation<'_>, weight: i32) -> String {
 
 /// Advice as a sentence.
 pub(super) fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    let first = letters.next().map(|c| c.to_ascii_uppercase());
     let end = if text.ends_with('.') { "" } else { "." };
-    first.into_iter().chain(letters).chain(end.chars()).collect()
+    format!("{}{end}", capitalised(text))
 }
