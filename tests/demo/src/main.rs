@@ -296,6 +296,15 @@ async fn play(stage: &Stage, page: Page, release: Release) -> Result<Played> {
     }
     let last = requests(&stage.load.between(weight_since, end), &timeline);
     page.line(since(end), timeline.weight(), &line(last));
+    // The verdict and what to do; the runs' figures stand above.
+    let explained = stage.explained().await;
+    if let Some(explained) = explained.split("\n\n").next().filter(|text| !text.is_empty()) {
+        page.say("");
+        page.say("serin explain rollout/shop");
+        explained
+            .lines()
+            .for_each(|line| page.say(&format!("    {}", line.trim_start())));
+    }
     Ok(Played {
         took: timeline.ending().map(|(_, at)| since(at)),
         report: stage.load.between(start, end),

@@ -41,6 +41,8 @@ enum Ground {
 /// Everything that the releases play on, and users.
 pub(crate) struct Stage {
     ground: Ground,
+    /// The program, for what people ask it.
+    serin: PathBuf,
     client: Client,
     pub(crate) load: Load,
 }
@@ -59,6 +61,7 @@ impl Stage {
             begin.elapsed().as_secs_f32()
         ));
         let stage = Self {
+            serin: serin.to_owned(),
             client: playground.client().await?,
             load: Load::start(LoadOptions::new(playground.gateway, HOST, RATE)),
             ground: Ground::Playground(Box::new(playground)),
@@ -72,7 +75,8 @@ impl Stage {
         let kubectl = inside.parts.kubectl.clone();
         let mut options = Options::new(inside);
         let serin = serin.canonicalize();
-        options.node_settings.serin = Some(serin.context("the serin binary is missing: `make demo` builds it")?);
+        let serin = serin.context("the serin binary is missing: `make demo` builds it")?;
+        options.node_settings.serin = Some(serin.clone());
         let cluster = Cluster::start(options).await?;
 
         page.say("kubectl apply -k deploy: resource definitions, rights, two controllers");
@@ -100,6 +104,7 @@ impl Stage {
         apply(&cluster, &["-n", SHOP, "-k", path(&templates)?]).await?;
         apply(&cluster, &["-n", SHOP, "-f", path(&manifests.join("shop.yaml"))?]).await?;
         let stage = Self {
+            serin,
             client: cluster.client(),
             load: Load::start(LoadOptions::new(cluster.gateway(), HOST, RATE)),
             ground: Ground::Cluster {
@@ -211,6 +216,23 @@ impl Stage {
             one(&ROUTE, Seen::Route),
             one(&EVENT, Seen::Event),
         ])
+    }
+
+    /// What `serin explain` says of the service now, as anyone may ask it; nothing when it cannot be asked.
+    pub(crate) async fn explained(&self) -> String {
+        let kubeconfig = match &self.ground {
+            Ground::Cluster { cluster, .. } => cluster.kubeconfig(),
+            Ground::Playground(playground) => PathBuf::from(&playground.kubeconfig),
+        };
+        let mut serin = tokio::process::Command::new(&self.serin);
+        let serin = serin
+            .args(["explain", "-n", SHOP, SHOP, "--kubeconfig"])
+            .arg(kubeconfig);
+        let said = serin
+            .output()
+            .await
+            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        said.unwrap_or_default()
     }
 
     /// How to look around while all of it is up.
