@@ -360,3 +360,20 @@ fn a_background_analysis_is_named_beside_whatever_else_happens() {
     assert!(whole(&told).contains("AnalysisRun demo-2 is Running"), "{told:#?}");
     assert_eq!(told.analysis_runs, ["demo-2"]);
 }
+
+#[test]
+fn a_route_that_was_never_ours_speaks_of_no_other_version() {
+    let mut world = routed(4, 1, &json!({}));
+    let hash = new_hash(&world);
+    pods(&mut world, &hash, 4, 0);
+    world.replica_sets.retain(|rs| rs.hash() == hash);
+    for service in world.services.values_mut() {
+        service.selector.remove(HASH_LABEL);
+    }
+    status(&mut world, &json!({ "stableRS": hash }));
+    let told = explain(&world, now());
+    assert!(
+        told.what.contains("its route still leads to Service demo-canary too"),
+        "{told:#?}"
+    );
+}

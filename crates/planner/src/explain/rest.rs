@@ -90,16 +90,21 @@ fn going_back(s: &Situation<'_>) -> Option<Explanation> {
         return None;
     }
     let hold = traffic::waiting(s, &PauseDecision::default());
-    let foreign = s
-        .service(s.canary.canary_service.as_deref())
-        .is_some_and(|service| service.hash() != s.hash);
-    if !foreign {
+    let service = s.service(s.canary.canary_service.as_deref())?;
+    if service.hash() == s.hash {
         return None;
     }
-    let what = format!(
-        "Back at the stable version; another one still has {} of the traffic.",
-        text::part(s, weight)
-    );
+    let what = if service.hash().is_empty() {
+        // As people write a route before anything was released: its weights are not ours yet.
+        format!(
+            "{} is stable; its route still leads to Service {} too.",
+            text::revision(s),
+            service.name
+        )
+    } else {
+        let part = text::part(s, weight);
+        format!("Back at the stable version; another one still has {part} of the traffic.")
+    };
     Some(match hold {
         (_, Some(hold)) => release::held(s, what, hold),
         (wanted, None) if wanted < weight => acting(what, "The controller takes the weight off."),
