@@ -274,7 +274,7 @@ impl Reduced for RolloutEntry {
 }
 
 /// Drops what no decision reads and what is large: who wrote which field, and kubectl's copy of the manifest.
-fn strip(object: &mut Value) {
+pub fn strip(object: &mut Value) {
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
         return;
     };

@@ -87,16 +87,9 @@ pub(crate) fn unsupported_strategy(rollout: &Rollout) -> Option<Problem> {
 
 /// Gateway API splits traffic between two Services. Upstream asks plugins for none and then waits for ever.
 fn services_missing(spec: &RolloutSpec) -> Option<String> {
-    let canary = spec.strategy.canary.as_ref()?;
-    canary.traffic_routing.as_ref()?;
-    let named = |name: &Option<String>| name.as_deref().is_some_and(|n| !n.is_empty());
-    let field = match (named(&canary.stable_service), named(&canary.canary_service)) {
-        (true, true) => return None,
-        (false, _) => "stableService",
-        (true, false) => "canaryService",
-    };
+    let field = validate::service_missing(spec)?;
     Some(format!(
-        "spec.strategy.canary.{field}: Invalid value: \"\": Canary service and Stable service must to be set to use \
+        "{field}: Invalid value: \"\": Canary service and Stable service must to be set to use \
          Traffic Routing: name two Services that select the Rollout's pods and that the HTTPRoute has as backends"
     ))
 }

@@ -342,17 +342,11 @@ impl<'a> Situation<'a> {
             let weight = if self.is_whole() { m } else { self.set_weight(aborted) };
             replicas::approximate(r, weight, m, self.canary.max_surge_count(r))
         };
-        if let Some(new) = self.new.filter(|_| !self.meets_threshold(canary)) {
-            let has = if new.replicas > canary {
-                new.replicas
-            } else {
-                new.lasting()
-            };
-            return Some(Awaited::Newest { has, wanted: canary });
-        }
         // Without a router pods are traffic: too many are as wrong as too few, whatever a threshold of few pods says.
-        if let Some(new) = self.new.filter(|rs| !self.has_router() && rs.replicas > canary) {
-            let has = new.replicas;
+        let too_many = |rs: &ReplicaSetView| rs.replicas > canary;
+        let is_off = |rs: &&ReplicaSetView| !self.meets_threshold(canary) || (!self.has_router() && too_many(rs));
+        if let Some(new) = self.new.filter(is_off) {
+            let has = if too_many(new) { new.replicas } else { new.lasting() };
             return Some(Awaited::Newest { has, wanted: canary });
         }
         let dynamic = self.has_router() && self.canary.is_dynamic_stable_scale();

@@ -20,6 +20,19 @@ pub use error::FieldError;
 pub use references::{References, ServiceFacts, validate_references};
 pub use unsupported::{unsupported_fields, unsupported_metric};
 
+/// The field of the Service that a router misses: it splits traffic between two, and upstream's validation asks plugins for
+/// none.
+pub fn service_missing(spec: &RolloutSpec) -> Option<&'static str> {
+    let canary = spec.strategy.canary.as_ref()?;
+    canary.traffic_routing.as_ref()?;
+    let named = |name: &Option<String>| name.as_deref().is_some_and(|n| !n.is_empty());
+    match (named(&canary.stable_service), named(&canary.canary_service)) {
+        (true, true) => None,
+        (false, _) => Some("spec.strategy.canary.stableService"),
+        (true, false) => Some("spec.strategy.canary.canaryService"),
+    }
+}
+
 /// Checks the spec alone.
 ///
 /// # Errors

@@ -18,8 +18,13 @@ pub(super) fn complete(s: &Situation<'_>) -> Option<Explanation> {
     if let Some(back) = going_back(s) {
         return Some(back);
     }
-    let older = s.others.iter().any(|rs| rs.current.max(rs.replicas) > 0);
-    if new.replicas < r && older && !s.has_router() {
+    let older: Vec<&ReplicaSetView> = s
+        .others
+        .iter()
+        .filter(|rs| rs.replicas > 0 || rs.current > 0)
+        .copied()
+        .collect();
+    if new.replicas < r && !older.is_empty() && !s.has_router() {
         return Some(
             Explanation::new(
                 State::GoingBack,
@@ -59,12 +64,6 @@ pub(super) fn complete(s: &Situation<'_>) -> Option<Explanation> {
             .because(failure(s)),
         );
     }
-    let older: Vec<&ReplicaSetView> = s
-        .others
-        .iter()
-        .filter(|rs| rs.replicas > 0 || rs.current > 0)
-        .copied()
-        .collect();
     if !older.is_empty() {
         return Some(cleaning_up(s, &older));
     }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use http::{Method, Request};
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
+use serin_controller::kinds::strip;
 
 use super::observed::{Read, Trouble, Version, Why};
 
@@ -18,17 +19,6 @@ const PAGE: usize = 500;
 #[derive(Clone)]
 pub(super) struct Reader {
     client: Client,
-}
-
-/// What of an object no check reads, and what is large.
-fn strip(object: &mut Value) {
-    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
-        return;
-    };
-    metadata.remove("managedFields");
-    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-    }
 }
 
 impl Reader {

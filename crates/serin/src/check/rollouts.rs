@@ -103,16 +103,9 @@ fn problem(seen: &Observed, templates: &Templates, app: &App, rollout: &Rollout)
 
 /// A router splits traffic between two Services, which upstream's validation does not ask for.
 fn services_missing(spec: &RolloutSpec) -> Option<FieldError> {
-    let canary = spec.strategy.canary.as_ref()?;
-    canary.traffic_routing.as_ref()?;
-    let named = |name: &Option<String>| name.as_deref().is_some_and(|n| !n.is_empty());
-    let field = match (named(&canary.stable_service), named(&canary.canary_service)) {
-        (true, true) => return None,
-        (false, _) => "stableService",
-        (true, false) => "canaryService",
-    };
+    let field = validate::service_missing(spec)?;
     Some(FieldError {
-        path: format!("spec.strategy.canary.{field}"),
+        path: field.to_owned(),
         problem: "is not set, and trafficRouting needs both Services".to_owned(),
         advice: Some(
             "Name two Services that select the Rollout's pods and that the HTTPRoute has as backends.".to_owned(),
