@@ -187,6 +187,11 @@ impl Stores {
         self.references.get(rollout)
     }
 
+    /// The namespaces of the routes that Rollouts name.
+    pub fn namespaces_of_routes(&self) -> BTreeSet<String> {
+        self.by_route.keys().map(|route| route.namespace.clone()).collect()
+    }
+
     /// Whether any Rollout needs this kind of which not everybody has any.
     pub fn needs(&self, kind: Kind) -> bool {
         match kind {

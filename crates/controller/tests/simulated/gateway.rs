@@ -1,11 +1,13 @@
 //! Canaries behind a Gateway API route.
 
 use serde_json::{Value, json};
+use serin_controller::{Key, context::Memory, look::look, observe::Observed};
+use serin_model::Settings;
 
 use crate::{
     canary::rollout,
     ground::{Fault, ROUTES, serve},
-    stage::Stage,
+    stage::{HOME, Stage},
 };
 
 fn service(name: &str) -> Value {
@@ -127,6 +129,30 @@ async fn an_abort_takes_the_weight_off_first() {
         replicas.contains(&json!(4)) && replicas.contains(&json!(0)),
         "{replicas:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_at_one_namespace_sees_a_route_that_is_named_in_another() {
+    let stage = on_stage("s-gateway-elsewhere");
+    let mut elsewhere = route();
+    elsewhere["metadata"]["namespace"] = json!(HOME);
+    stage.create(ROUTES, elsewhere);
+    let mut named = behind_the_gateway(steps());
+    named["spec"]["strategy"]["canary"]["trafficRouting"]["plugins"]["argoproj-labs/gatewayAPI"]["namespace"] =
+        json!(HOME);
+    stage.create("rollouts", named);
+    let key = Key::new("s-gateway-elsewhere", "demo");
+    for namespace in [Some("s-gateway-elsewhere"), None] {
+        let stores = look(&stage.cluster.client("person"), namespace).await.expect("a look");
+        let Observed::World(world) = stores.world(&key, &Settings::default(), &Memory::default()) else {
+            panic!("there is a Rollout");
+        };
+        let routes: Vec<_> = world.routes.iter().collect();
+        assert!(
+            matches!(&routes[..], [(named, Ok(_))] if named.namespace == HOME),
+            "{routes:?}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
