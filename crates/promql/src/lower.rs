@@ -18,8 +18,8 @@ use crate::plan::{
 };
 use crate::token::{Literal, MARK, MAX_DEPTH, Tokens};
 
-/// Parses a query. With it comes how many selectors it has.
-pub(crate) fn parse(source: &str) -> Result<(Node, usize), Error> {
+/// Parses a query. With it come the names that its selectors ask for, in their order; None: it asks for more than one.
+pub(crate) fn parse(source: &str) -> Result<(Node, Vec<Option<String>>), Error> {
     let tokens = Tokens::read(source)?;
     let tree = parser::parse(tokens.skeleton()).map_err(|message| explain(&tokens, message))?;
     let mut calls: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -32,7 +32,7 @@ pub(crate) fn parse(source: &str) -> Result<(Node, usize), Error> {
     let mut lowering = Lowering {
         tokens: &tokens,
         calls,
-        selectors: 0,
+        selectors: Vec::new(),
         depth: 0,
     };
     let node = lowering.node(&tree)?;
@@ -67,7 +67,7 @@ struct Lowering<'a> {
     tokens: &'a Tokens,
     /// Where each function is called; the next call of each is the last one.
     calls: BTreeMap<String, Vec<usize>>,
-    selectors: usize,
+    selectors: Vec<Option<String>>,
     depth: usize,
 }
 
@@ -200,8 +200,6 @@ impl Lowering<'_> {
     }
 
     fn selector(&mut self, of: &VectorSelector) -> Result<Selector, Error> {
-        let place = self.selectors;
-        self.selectors += 1;
         let Matchers { matchers, or_matchers } = &of.matchers;
         if !or_matchers.is_empty() {
             return Err(self.wrong(
@@ -232,11 +230,9 @@ impl Lowering<'_> {
         if name.is_none() && tests.iter().all(|(_, test)| test.holds("")) {
             return Err(self.wrong(None, "vector selector must contain at least one non-empty matcher"));
         }
-        Ok(Selector {
-            number: place,
-            name,
-            tests,
-        })
+        let number = self.selectors.len();
+        self.selectors.push(name.clone());
+        Ok(Selector { number, name, tests })
     }
 
     fn range(&mut self, of: &Expr) -> Result<Range, Error> {

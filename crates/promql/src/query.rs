@@ -58,7 +58,8 @@ pub enum Value {
 #[derive(Clone, Debug)]
 pub struct Query {
     node: Node,
-    selectors: usize,
+    /// The metric's name that each selector asks for; None: it asks for more than one.
+    names: Vec<Option<String>>,
 }
 
 impl Query {
@@ -67,8 +68,8 @@ impl Query {
     /// # Errors
     /// When it is none, when it is too large, or when it contains something that is not evaluated here.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let (node, selectors) = lower::parse(text)?;
-        Ok(Self { node, selectors })
+        let (node, names) = lower::parse(text)?;
+        Ok(Self { node, names })
     }
 
     /// What Prometheus, as it is set up by default, answers at this instant.
@@ -84,6 +85,13 @@ impl Query {
     /// # Errors
     /// As [`Query::instant`].
     pub fn instant_with(&self, store: &Store, at_ms: i64, options: &Options) -> Result<Value, EvalError> {
-        eval::instant(&self.node, self.selectors, store, at_ms, options)
+        eval::instant(&self.node, self.names.len(), store, at_ms, options)
+    }
+
+    /// Whether a series of that name can matter to the answer.
+    pub(crate) fn asks_for(&self, metric: &str) -> bool {
+        self.names
+            .iter()
+            .any(|name| name.as_deref().is_none_or(|name| name == metric))
     }
 }

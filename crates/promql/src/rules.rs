@@ -104,6 +104,8 @@ struct Group {
     query_offset_ms: i64,
     limit: usize,
     rules: Vec<Rule>,
+    /// Instants up to here are done.
+    done: Option<i64>,
 }
 
 /// Recording rules, and what each of them gave the last time.
@@ -112,7 +114,8 @@ pub struct Rules {
     groups: Vec<Group>,
     left_out: Vec<LeftOut>,
     options: Options,
-    evaluated_until: Option<i64>,
+    /// Nothing is due up to here.
+    begun: Option<i64>,
 }
 
 // === their YAML ===
@@ -221,6 +224,7 @@ impl Rules {
             query_offset_ms,
             limit: text.limit.unwrap_or(0),
             rules: Vec::new(),
+            done: None,
             name: text.name,
         };
         for rule in text.rules {
@@ -291,22 +295,71 @@ impl Rules {
         self.groups.iter().map(|group| group.due_after(at_ms)).min()
     }
 
+    /// Nothing is due before this instant. Without it the first evaluation is the beginning.
+    pub fn begin(&mut self, at_ms: i64) {
+        self.begun = Some(at_ms.saturating_sub(1));
+    }
+
     /// Evaluates everything that became due since the last call, each group at the instants of its own schedule, up to
     /// `at_ms`. The first call evaluates what is due at `at_ms` itself. Groups that are due at the same instant are evaluated
     /// in their order; rules see what those before them have recorded.
     pub fn evaluate(&mut self, store: &mut Store, at_ms: i64) -> Vec<RuleProblem> {
+        let all: Vec<usize> = (0..self.groups.len()).collect();
+        self.catch_up(&all, store, at_ms)
+    }
+
+    /// As [`Rules::evaluate`], but only what can matter to this query: the groups that record what it asks for, those that
+    /// record what these read, and so on. The others stay behind and catch up when something asks for them, with the same
+    /// results, as long as the store has forgotten nothing.
+    pub fn evaluate_for(&mut self, query: &Query, store: &mut Store, at_ms: i64) -> Vec<RuleProblem> {
+        let wanted = self.wanted_by(query);
+        self.catch_up(&wanted, store, at_ms)
+    }
+
+    /// Groups that record the same go together: the later samples of one would keep the other's out of the store.
+    fn wanted_by(&self, query: &Query) -> Vec<usize> {
+        let mut wanted: Vec<usize> = Vec::new();
+        loop {
+            let is_wanted = |record: &str| {
+                let of_wanted = |number: &usize| {
+                    let mut rules = self.groups[*number].rules.iter();
+                    rules.any(|rule| rule.record == record || rule.query.asks_for(record))
+                };
+                query.asks_for(record) || wanted.iter().any(of_wanted)
+            };
+            let groups = self.groups.iter().enumerate();
+            let more: Vec<usize> = groups
+                .filter(|(_, group)| group.rules.iter().any(|rule| is_wanted(&rule.record)))
+                .map(|(number, _)| number)
+                .collect();
+            if more.len() == wanted.len() {
+                return wanted;
+            }
+            wanted = more;
+        }
+    }
+
+    fn catch_up(&mut self, wanted: &[usize], store: &mut Store, at_ms: i64) -> Vec<RuleProblem> {
+        let begun = *self.begun.get_or_insert(at_ms.saturating_sub(1));
+        let due = |group: &Group| group.due_after(group.done.unwrap_or(begun));
         let mut problems = Vec::new();
-        let mut done = self.evaluated_until.unwrap_or(at_ms.saturating_sub(1));
         for _ in 0..MOST_MISSED {
-            let Some(next) = self.next_after(done).filter(|next| *next <= at_ms) else {
+            let next = wanted.iter().map(|number| due(&self.groups[*number])).min();
+            let Some(next) = next.filter(|next| *next <= at_ms) else {
                 break;
             };
-            for group in self.groups.iter_mut().filter(|g| g.due_after(done) == next) {
-                group.evaluate(store, next, &self.options, &mut problems);
+            for number in wanted {
+                let group = &mut self.groups[*number];
+                if due(group) == next {
+                    group.evaluate(store, next, &self.options, &mut problems);
+                    group.done = Some(next);
+                }
             }
-            done = next;
         }
-        self.evaluated_until = Some(at_ms);
+        for number in wanted {
+            let group = &mut self.groups[*number];
+            group.done = Some(at_ms);
+        }
         problems
     }
 }
@@ -447,6 +500,70 @@ groups:
             3.0
         );
         assert_eq!(rules.next_after(due), Some(due + 10_000));
+    }
+
+    const CHAIN: &str = "
+groups:
+- {name: raw, interval: 7s, rules: [{record: sum:m, expr: sum(m)}]}
+- {name: next, interval: 5s, rules: [{record: 'max:sum:m', expr: 'max_over_time(sum:m[30s])'}]}
+- {name: other, interval: 1s, rules: [{record: other, expr: m}, {record: shared, expr: m}]}
+- {name: twin, interval: 3s, rules: [{record: shared, expr: m, labels: {by: twin}}]}
+";
+
+    fn growing(store: &mut Store, at_ms: i64) {
+        let labels = Labels::metric("m", []);
+        store.add(&labels, at_ms, at_ms as f64).expect("in order");
+    }
+
+    #[test]
+    fn what_is_asked_for_late_is_what_it_would_have_been_all_along() {
+        let queries = [
+            "count_over_time(max:sum:m[2m])",
+            "sum by (by) (shared)",
+            r#"{__name__=~".+"}"#,
+        ];
+        for text in queries {
+            let query = Query::parse(text).expect(text);
+            let mut rules = Rules::parse(CHAIN).expect("rules");
+            rules.begin(0);
+            let (mut early, mut late) = (rules.clone(), rules);
+            let (mut eager, mut lazy) = (Store::new(), Store::new());
+            for at in (0..100_000).step_by(2000) {
+                growing(&mut eager, at);
+                growing(&mut lazy, at);
+                assert_eq!(early.evaluate(&mut eager, at), []);
+                // Somebody asks for one of them now and then; that must not change what others find.
+                if at % 30_000 == 0 {
+                    let one = Query::parse("sum:m").expect("a query");
+                    assert_eq!(late.evaluate_for(&one, &mut lazy, at), []);
+                }
+            }
+            let at = 98_000;
+            assert_eq!(late.evaluate_for(&query, &mut lazy, at), []);
+            let found = |store| query.instant(store, at).expect(text);
+            assert_eq!(found(&lazy), found(&eager), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_not_evaluated() {
+        for (text, recorded) in [
+            ("m", &[][..]),
+            ("sum:m", &["sum:m"]),
+            ("max:sum:m", &["max:sum:m", "sum:m"]),
+            ("shared", &["other", "shared", "shared"]),
+        ] {
+            let mut rules = Rules::parse(CHAIN).expect("rules");
+            rules.begin(0);
+            let mut store = Store::new();
+            growing(&mut store, 0);
+            let query = Query::parse(text).expect(text);
+            assert_eq!(rules.evaluate_for(&query, &mut store, 60_000), []);
+            let mut names: Vec<&str> = store.iter().map(|(labels, _)| labels.name()).collect();
+            names.retain(|name| *name != "m");
+            names.sort_unstable();
+            assert_eq!(names, recorded, "{text}");
+        }
     }
 
     #[test]

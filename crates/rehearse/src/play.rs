@@ -62,6 +62,8 @@ pub struct Rehearsal {
     pub warm_up: Duration,
     /// Users' requests are counted at least so long after the change of the image.
     pub stay: Duration,
+    /// Whether to note what people would have been told. Changes nothing in the release, and takes its time.
+    pub explains: bool,
 }
 
 /// How a release ended.
@@ -96,7 +98,7 @@ pub struct Replay {
     pub requests: Vec<Asked>,
     /// The new version's share of requests over time, each time that it changed.
     pub shares: Vec<(Duration, f64)>,
-    /// What people would have been told, each time that it changed.
+    /// What people would have been told, each time that it changed, if the rehearsal explains.
     pub told: Vec<(Duration, Explanation)>,
 }
 
@@ -197,13 +199,15 @@ impl<'a> Run<'a> {
             ..Config::default()
         };
         let clock = Clock::starting_at(start);
-        let context = Context::new(cluster.client(CONTROLLER), clock, Arc::new(providers), config);
+        let mut context = Context::new(cluster.client(CONTROLLER), clock, Arc::new(providers), config);
         let told = Told::default();
-        let (listener, begun) = (Arc::clone(&told), Instant::now());
-        let context = context.telling(Box::new(move |_, explanation| {
-            let mut told = listener.lock().unwrap_or_else(PoisonError::into_inner);
-            told.push((begun.elapsed(), explanation.clone()));
-        }));
+        if rehearsal.explains {
+            let (listener, begun) = (Arc::clone(&told), Instant::now());
+            context = context.telling(Box::new(move |_, explanation| {
+                let mut told = listener.lock().unwrap_or_else(PoisonError::into_inner);
+                told.push((begun.elapsed(), explanation.clone()));
+            }));
+        }
         let run = Self {
             rehearsal,
             cluster,

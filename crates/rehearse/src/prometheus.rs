@@ -76,6 +76,8 @@ impl Prometheus {
         seed: u64,
     ) -> Self {
         let start = cluster.now();
+        let mut rules = setup.rules.clone();
+        rules.begin(start.timestamp_millis());
         Self {
             cluster,
             start,
@@ -86,7 +88,7 @@ impl Prometheus {
             state: Mutex::new(State {
                 store: Store::new(),
                 targets: BTreeMap::new(),
-                rules: setup.rules.clone(),
+                rules,
                 queries: BTreeMap::new(),
                 refused: None,
                 load,
@@ -98,7 +100,8 @@ impl Prometheus {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does what is due, and says when something is due next.
+    /// Scrapes what is due, and says when something is due next. Recording rules wait until something asks for them: most
+    /// are never asked for, and they give the same later.
     pub fn work(&self) -> Duration {
         let now = self.cluster.elapsed();
         let mut guard = self.state();
@@ -140,11 +143,8 @@ impl Prometheus {
             // Out of order only if time went back.
             let _ = watched.target.gone(&mut state.store, at);
         }
-        // Prometheus shows failures of rules on a page of its own; here a measurement without data shows them.
-        let _ = state.rules.evaluate(&mut state.store, at);
         let scrapes = state.targets.values().map(|watched| watched.due);
-        let rules = state.rules.next_after(at).map(|at| self.elapsed(at));
-        scrapes.chain(rules).min().unwrap_or(now + self.interval)
+        scrapes.min().unwrap_or(now + self.interval)
     }
 
     /// Runs `look` over what users have met up to now.
@@ -204,10 +204,6 @@ impl Prometheus {
         self.start.timestamp_millis() + i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX / 2)
     }
 
-    fn elapsed(&self, at_ms: i64) -> Duration {
-        Duration::from_millis(u64::try_from(at_ms - self.start.timestamp_millis()).unwrap_or(0))
-    }
-
     fn answer(&self, request: &HttpRequest) -> HttpResponse {
         let text = parameter(request, "query").unwrap_or_default();
         if !request.url.contains("/api/v1/query") || request.url.contains("/api/v1/query_range") {
@@ -224,10 +220,14 @@ impl Prometheus {
         let state = &mut *guard;
         let query = state.queries.entry(text.clone()).or_insert_with(|| Query::parse(&text));
         match query {
-            Ok(query) => match query.instant(&state.store, at) {
-                Ok(answer) => written(&answer, at),
-                Err(error) => failure(422, "execution", &error.to_string()),
-            },
+            Ok(query) => {
+                // Prometheus shows failures of rules on a page of its own; here a measurement without data shows them.
+                let _ = state.rules.evaluate_for(query, &mut state.store, now);
+                match query.instant(&state.store, at) {
+                    Ok(answer) => written(&answer, at),
+                    Err(error) => failure(422, "execution", &error.to_string()),
+                }
+            }
             Err(error @ Error::Syntax { .. }) => failure(400, "bad_data", &error.to_string()),
             Err(error) => {
                 let why = error.to_string();

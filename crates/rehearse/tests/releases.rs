@@ -78,6 +78,7 @@ fn rehearsal(words: &[(&str, &str)], fault: &str) -> Rehearsal {
         assumed: BTreeMap::new(),
         warm_up: Duration::from_secs(120),
         stay: Duration::ZERO,
+        explains: true,
     }
 }
 
@@ -277,6 +278,7 @@ fn the_manifest_from_the_field_plays_with_our_template_and_without_a_router() {
         assumed: BTreeMap::new(),
         warm_up: Duration::from_secs(360),
         stay: Duration::ZERO,
+        explains: false,
     };
     let replay = play(&rehearsal, World::Healthy, 1).unwrap();
     assert_eq!(replay.outcome, Outcome::Promoted, "{}", text(&replay));

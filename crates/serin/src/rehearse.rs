@@ -201,6 +201,7 @@ fn read(flags: &Flags) -> Result<Rehearsal, Problem> {
         assumed: flags.assume.iter().cloned().collect::<BTreeMap<_, _>>(),
         warm_up: flags.warm_up,
         stay: Duration::ZERO,
+        explains: flags.once,
     })
 }
 

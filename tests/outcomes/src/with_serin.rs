@@ -92,6 +92,7 @@ pub(crate) fn play(release: &Release, people: Duration, stay: Duration) -> Resul
         } else {
             Duration::ZERO
         },
+        explains: false,
     };
     let world = if release.bad.is_some() {
         World::Faulty

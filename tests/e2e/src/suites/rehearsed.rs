@@ -200,6 +200,7 @@ fn rehearse(release: &Release) -> Result<End> {
         assumed: BTreeMap::new(),
         warm_up: Duration::from_secs(20),
         stay: Duration::ZERO,
+        explains: false,
     };
     let version = if rehearsal.assumptions.faults.is_empty() {
         Version::Healthy
