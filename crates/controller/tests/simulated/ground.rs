@@ -25,7 +25,7 @@ const DEFINITIONS: [&str; 6] = [
     include_str!("../../../../deploy/crds/analysistemplates-crd.yaml"),
     include_str!("../../../../deploy/crds/clusteranalysistemplates-crd.yaml"),
     include_str!("../../../../deploy/crds/experiments-crd.yaml"),
-    include_str!("../../../../tests/simulation/data/httproutes-crd.yaml"),
+    include_str!("../../../../crates/staging/data/httproutes-crd.yaml"),
 ];
 
 /// The plural of the kind that Gateway API brings.

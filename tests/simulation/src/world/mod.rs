@@ -29,7 +29,7 @@ const DEFINITIONS: [&str; 5] = [
     include_str!("../../../../deploy/crds/analysisruns-crd.yaml"),
     include_str!("../../../../deploy/crds/analysistemplates-crd.yaml"),
     include_str!("../../../../deploy/crds/clusteranalysistemplates-crd.yaml"),
-    include_str!("../../data/httproutes-crd.yaml"),
+    include_str!("../../../../crates/staging/data/httproutes-crd.yaml"),
 ];
 
 /// Parsed once per process.
