@@ -1,6 +1,6 @@
 //! How pods answer: of so many requests, how many fail and how long they take. Random numbers come from the caller's seed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rand::rngs::SmallRng;
 use rand_distr::{Binomial, Distribution as _, Poisson};
@@ -10,21 +10,23 @@ use crate::{
     fault::{Fault, FaultKind},
 };
 
-/// Upper bounds of the histogram's buckets in seconds, the last one infinite: the defaults of Prometheus' client libraries.
-pub const BOUNDS: [f64; 12] = [
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    f64::INFINITY,
-];
+/// An answer that takes longer is slow.
+const SLOW: f64 = 1.0;
+
+/// Where durations are told apart, in seconds: every bound of every histogram that counts them. Ascending; the last one is
+/// infinite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bounds(Arc<[f64]>);
+
+impl Bounds {
+    /// Those of histograms, in any order.
+    pub fn of(histograms: impl IntoIterator<Item = f64>) -> Self {
+        let mut all: Vec<f64> = histograms.into_iter().chain([SLOW, f64::INFINITY]).collect();
+        all.sort_by(f64::total_cmp);
+        all.dedup();
+        Self(all.into())
+    }
+}
 
 /// Code of an answer that is none of the caller's fault.
 const ERROR: u16 = 500;
@@ -34,8 +36,8 @@ const ERROR: u16 = 500;
 pub struct Counters {
     /// Answers by status code; only codes that there were.
     pub codes: BTreeMap<u16, u64>,
-    /// Answers by the bucket of [`BOUNDS`] that they fall into, not cumulative.
-    pub buckets: [u64; BOUNDS.len()],
+    /// Answers by the upper bounds that they are told apart by, not cumulative; none as long as nothing was counted.
+    buckets: Vec<(f64, u64)>,
     /// Seconds of all answers together.
     pub seconds: f64,
 }
@@ -43,13 +45,18 @@ pub struct Counters {
 impl Counters {
     /// All answers.
     pub fn count(&self) -> u64 {
-        self.buckets.iter().sum()
+        self.within(f64::INFINITY)
+    }
+
+    /// Answers that took at most so many seconds, one of the [`Bounds`].
+    pub fn within(&self, seconds: f64) -> u64 {
+        let within = self.buckets.iter().take_while(|(bound, _)| *bound <= seconds);
+        within.map(|(_, n)| n).sum()
     }
 
     /// Answers that took longer than a second.
     pub fn slow(&self) -> u64 {
-        let slow = BOUNDS.iter().zip(self.buckets).filter(|(bound, _)| **bound > 1.0);
-        slow.map(|(_, n)| n).sum()
+        self.count() - self.within(SLOW)
     }
 
     /// Answers that were errors.
@@ -62,8 +69,12 @@ impl Counters {
         for (code, n) in &other.codes {
             *self.codes.entry(*code).or_default() += n;
         }
-        for (mine, n) in self.buckets.iter_mut().zip(other.buckets) {
-            *mine += n;
+        if self.buckets.is_empty() {
+            self.buckets.clone_from(&other.buckets);
+        } else {
+            for ((_, mine), (_, n)) in self.buckets.iter_mut().zip(&other.buckets) {
+                *mine += n;
+            }
         }
         self.seconds += other.seconds;
     }
@@ -74,7 +85,7 @@ impl Counters {
 struct Chances {
     error: f64,
     /// Of each bucket.
-    buckets: [f64; BOUNDS.len()],
+    buckets: Vec<f64>,
     /// Mean of all answers, in seconds.
     mean: f64,
 }
@@ -82,6 +93,7 @@ struct Chances {
 /// How one version answers.
 #[derive(Debug)]
 pub struct Answers {
+    bounds: Bounds,
     latency: Latency,
     errors: f64,
     /// Those that strike requests.
@@ -92,8 +104,9 @@ pub struct Answers {
 
 impl Answers {
     /// The healthy version, or the new one with its faults.
-    pub fn new(assumptions: &Assumptions, faults: &[Fault]) -> Self {
+    pub fn new(bounds: &Bounds, assumptions: &Assumptions, faults: &[Fault]) -> Self {
         Self {
+            bounds: bounds.clone(),
             latency: assumptions.latency,
             errors: assumptions.errors,
             faults: faults
@@ -113,6 +126,7 @@ impl Answers {
         if n == 0 {
             return out;
         }
+        let bounds = Arc::clone(&self.bounds.0);
         let chances = self.chances(age, rate);
         let errors = binomial(rng, n, chances.error);
         for (code, n) in [(200, n - errors), (ERROR, errors)] {
@@ -122,17 +136,18 @@ impl Answers {
         }
         // One bucket after the other: of those that are left, a share that is left.
         let (mut left, mut rest) = (n, 1.0);
-        for (bucket, chance) in out.buckets.iter_mut().zip(chances.buckets) {
+        for (bound, chance) in bounds.iter().zip(&chances.buckets) {
             let share = if rest > 0.0 {
                 (chance / rest).clamp(0.0, 1.0)
             } else {
                 1.0
             };
-            *bucket = binomial(rng, left, share);
-            left -= *bucket;
+            let here = binomial(rng, left, share);
+            out.buckets.push((*bound, here));
+            left -= here;
             rest -= chance;
         }
-        if let Some(last) = out.buckets.last_mut() {
+        if let Some((_, last)) = out.buckets.last_mut() {
             *last += left;
         }
         out.seconds = chances.mean * n as f64;
@@ -166,13 +181,14 @@ impl Answers {
             .into_iter()
             .filter(|fault| !matches!(fault.kind, FaultKind::Errors(_)))
             .collect();
-        let mut buckets = [0.0; BOUNDS.len()];
         let mut before = 0.0;
-        for (bucket, bound) in buckets.iter_mut().zip(BOUNDS) {
-            let within = within(self.latency, &slower, bound);
-            *bucket = (within - before).max(0.0);
+        let share_of = |bound: &f64| {
+            let within = within(self.latency, &slower, *bound);
+            let share = (within - before).max(0.0);
             before = within;
-        }
+            share
+        };
+        let buckets = self.bounds.0.iter().map(share_of).collect();
         Chances {
             error: 1.0 - good,
             buckets,
@@ -237,18 +253,13 @@ mod tests {
 
     fn drawn(faults: &[&str], age: u64) -> Counters {
         let faults: Vec<Fault> = faults.iter().map(|f| f.parse().expect("a fault")).collect();
-        let mut answers = Answers::new(&Assumptions::default(), &faults);
+        let bounds = Bounds::of([0.05, 0.5]);
+        let mut answers = Answers::new(&bounds, &Assumptions::default(), &faults);
         answers.draw(&mut SmallRng::seed_from_u64(1), 1e6, 30.0, Duration::from_secs(age))
     }
 
     fn share(counters: &Counters, seconds: f64) -> f64 {
-        let below: u64 = BOUNDS
-            .iter()
-            .zip(counters.buckets)
-            .filter(|(b, _)| **b <= seconds)
-            .map(|(_, n)| n)
-            .sum();
-        below as f64 / counters.count() as f64
+        counters.within(seconds) as f64 / counters.count() as f64
     }
 
     #[test]

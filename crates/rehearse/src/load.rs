@@ -11,7 +11,7 @@ use serin_kubesim::{Change, Cluster};
 use serin_model::At as _;
 
 use crate::{
-    answers::{Answers, Counters, poisson},
+    answers::{Answers, Bounds, Counters, poisson},
     assume::{Assumptions, Curve},
     json::texts,
     pods,
@@ -126,8 +126,15 @@ pub struct Load {
 }
 
 impl Load {
-    /// Nobody has come yet. `pods` says what is wrong with the new version.
-    pub fn new(cluster: Cluster, namespace: &str, entry: Entry, pods: &pods::Pods, assumptions: &Assumptions) -> Self {
+    /// Nobody has come yet. `pods` says what is wrong with the new version, `bounds` where durations are told apart.
+    pub fn new(
+        cluster: Cluster,
+        namespace: &str,
+        entry: Entry,
+        pods: &pods::Pods,
+        assumptions: &Assumptions,
+        bounds: &Bounds,
+    ) -> Self {
         let backends = match &entry {
             Entry::Service(name) => vec![(name.clone(), 1.0)],
             Entry::Route { .. } => Vec::new(),
@@ -140,8 +147,8 @@ impl Load {
             rps: assumptions.rps,
             curve: assumptions.curve.clone(),
             begin: assumptions.begin,
-            healthy: Answers::new(assumptions, &[]),
-            new: Answers::new(assumptions, &pods.faults),
+            healthy: Answers::new(bounds, assumptions, &[]),
+            new: Answers::new(bounds, assumptions, &pods.faults),
             rng: SmallRng::seed_from_u64(pods.seed ^ 0x6c6f_6164),
             seen: 0,
             at: Duration::ZERO,

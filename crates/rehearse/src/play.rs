@@ -179,6 +179,7 @@ impl<'a> Run<'a> {
             setup.entry.clone(),
             &pods,
             &run_assumptions,
+            &rehearsal.exposition.bounds(),
         );
         let workloads = Workloads::new(&cluster, Arc::clone(&pods) as _).terse();
         let prometheus = Arc::new(Prometheus::new(

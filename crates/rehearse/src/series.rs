@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serin_promql::Labels;
 
 use crate::{
-    answers::{BOUNDS, Counters},
+    answers::{Bounds, Counters},
     relabel::Relabelling,
 };
 
@@ -37,12 +37,13 @@ enum Gateway {
 }
 
 /// What differs from the default.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 struct Partial {
     requests: Option<String>,
     durations: Option<String>,
     unit: Option<Unit>,
+    buckets: Option<Vec<f64>>,
     code: Option<String>,
     method: Option<String>,
     service: Option<String>,
@@ -59,14 +60,26 @@ pub enum Unit {
     Milliseconds,
 }
 
+impl Unit {
+    /// How many of it a second has.
+    fn of_a_second(self) -> f64 {
+        match self {
+            Self::Seconds => 1.0,
+            Self::Milliseconds => 1000.0,
+        }
+    }
+}
+
 /// Names of metrics and labels of whoever is scraped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Names {
     /// The counter of requests.
     requests: String,
     /// The histogram of their durations, without `_bucket`.
     durations: String,
     unit: Unit,
+    /// Upper bounds of the histogram's buckets in that unit, ascending, without the infinite one.
+    buckets: Vec<f64>,
     /// The label with the status code.
     code: String,
     /// The label with the method; empty for none.
@@ -82,7 +95,7 @@ pub struct Names {
 pub enum Counts {
     /// Answers of this status code.
     Code(u16),
-    /// Answers within a bound.
+    /// Answers within a bound, by its place; the one after the last is infinite.
     Within(usize),
     /// The time of all together.
     Sum,
@@ -91,7 +104,7 @@ pub enum Counts {
 }
 
 /// Everything that is called something.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Exposition {
     /// How pods' labels become those of series.
     pub relabelling: Relabelling,
@@ -108,6 +121,7 @@ impl Default for Exposition {
             pods: names("http_requests_total", "http_request_duration_seconds", "code", ""),
             gateway: Names {
                 fixed: BTreeMap::from([("protocol".to_owned(), "http".to_owned())]),
+                buckets: TRAEFIK_BUCKETS.to_vec(),
                 ..names(
                     "traefik_service_requests_total",
                     "traefik_service_request_duration_seconds",
@@ -128,12 +142,47 @@ fn names(requests: &str, durations: &str, code: &str, service: &str) -> Names {
         } else {
             Unit::Seconds
         },
+        buckets: BUCKETS.to_vec(),
         code: code.to_owned(),
         method: "method".to_owned(),
         service: service.to_owned(),
         fixed: BTreeMap::new(),
     }
 }
+
+/// In seconds: the default of Prometheus' client libraries, and of ingress-nginx.
+const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// In seconds: Traefik's default.
+const TRAEFIK_BUCKETS: [f64; 4] = [0.1, 0.3, 1.2, 5.0];
+
+/// In milliseconds: Envoy's default, which Istio keeps.
+const ENVOY_BUCKETS: [f64; 19] = [
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    100.0,
+    250.0,
+    500.0,
+    1000.0,
+    2500.0,
+    5000.0,
+    10_000.0,
+    30_000.0,
+    60_000.0,
+    300_000.0,
+    600_000.0,
+    1_800_000.0,
+    3_600_000.0,
+];
+
+/// In milliseconds: Kong's for what it hands on.
+const KONG_BUCKETS: [f64; 13] = [
+    25.0, 50.0, 80.0, 100.0, 250.0, 400.0, 700.0, 1000.0, 2000.0, 5000.0, 10_000.0, 30_000.0, 60_000.0,
+];
 
 /// Gateways that are known by name.
 pub const GATEWAYS: [&str; 4] = ["traefik", "istio", "kong", "ingress-nginx"];
@@ -145,6 +194,7 @@ fn gateway(name: &str) -> Option<Names> {
         "istio" => Names {
             method: String::new(),
             fixed: BTreeMap::from([("reporter".to_owned(), "source".to_owned())]),
+            buckets: ENVOY_BUCKETS.to_vec(),
             ..names(
                 "istio_requests_total",
                 "istio_request_duration_milliseconds",
@@ -154,6 +204,7 @@ fn gateway(name: &str) -> Option<Names> {
         },
         "kong" => Names {
             method: String::new(),
+            buckets: KONG_BUCKETS.to_vec(),
             ..names("kong_http_requests_total", "kong_request_latency_ms", "code", "service")
         },
         "ingress-nginx" => names(
@@ -167,21 +218,28 @@ fn gateway(name: &str) -> Option<Names> {
 }
 
 impl Exposition {
+    /// Where durations have to be told apart for all histograms to be counted.
+    pub fn bounds(&self) -> Bounds {
+        Bounds::of(self.pods.bounds().chain(self.gateway.bounds()))
+    }
+
     /// Reads the file's text.
     ///
     /// # Errors
-    /// It is no YAML, has fields that mean nothing, or names a gateway that is not known.
+    /// It is no YAML, has fields that mean nothing, buckets that do not ascend, or names a gateway that is not known.
     pub fn parse(text: &str) -> Result<Self, String> {
         let series: Series = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
         let default = Self::default();
-        let pods = series.pods.map_or(default.pods.clone(), |own| own.over(default.pods));
+        let pods = series
+            .pods
+            .map_or(Ok(default.pods.clone()), |own| own.over("pods", default.pods))?;
         let gateway = match series.gateway {
             None => default.gateway,
-            Some(Gateway::Own(own)) => own.over(default.gateway),
+            Some(Gateway::Own(own)) => own.over("gateway", default.gateway)?,
             Some(Gateway::Known(name)) => gateway(&name).ok_or_else(|| {
                 format!(
                     "gateway: {name}: its metrics are not known; write one of {}, or name them yourself: requests, \
-                     durations, unit, code, method, service, fixed",
+                     durations, unit, buckets, code, method, service, fixed",
                     GATEWAYS.join(", ")
                 )
             })?,
@@ -200,16 +258,32 @@ impl Exposition {
 }
 
 impl Partial {
-    fn over(self, default: Names) -> Names {
-        Names {
+    fn over(self, place: &str, default: Names) -> Result<Names, String> {
+        let unit = self.unit.unwrap_or(default.unit);
+        let scale = unit.of_a_second() / default.unit.of_a_second();
+        let buckets = match self.buckets {
+            None => default.buckets.iter().map(|bound| bound * scale).collect(),
+            Some(own) => {
+                let rises = own.windows(2).all(|pair| pair[0] < pair[1]);
+                if own.is_empty() || !rises || own.iter().any(|bound| !bound.is_finite() || *bound <= 0.0) {
+                    return Err(format!(
+                        "{place}.buckets: {own:?}: write the upper bounds of the histogram in its own unit, ascending, \
+                         without the infinite one, such as [0.1, 0.5, 1, 5]"
+                    ));
+                }
+                own
+            }
+        };
+        Ok(Names {
             requests: self.requests.unwrap_or(default.requests),
             durations: self.durations.unwrap_or(default.durations),
-            unit: self.unit.unwrap_or(default.unit),
+            unit,
+            buckets,
             code: self.code.unwrap_or(default.code),
             method: self.method.unwrap_or(default.method),
             service: self.service.unwrap_or(default.service),
             fixed: self.fixed.unwrap_or(default.fixed),
-        }
+        })
     }
 }
 
@@ -230,13 +304,8 @@ impl Names {
                 self.requests.clone()
             }
             Counts::Within(bucket) => {
-                let bound = BOUNDS.get(bucket).copied().unwrap_or(f64::INFINITY);
-                let bound = if bound.is_finite() {
-                    (bound * self.scale()).to_string()
-                } else {
-                    "+Inf".to_owned()
-                };
-                all.push(("le", bound));
+                let bound = self.buckets.get(bucket);
+                all.push(("le", bound.map_or_else(|| "+Inf".to_owned(), ToString::to_string)));
                 format!("{durations}_bucket")
             }
             Counts::Sum => format!("{durations}_sum"),
@@ -245,11 +314,9 @@ impl Names {
         Labels::metric(&name, all.iter().map(|(name, value)| (*name, value.as_str())))
     }
 
-    fn scale(&self) -> f64 {
-        match self.unit {
-            Unit::Seconds => 1.0,
-            Unit::Milliseconds => 1000.0,
-        }
+    /// Upper bounds of its histogram in seconds, without the infinite one.
+    fn bounds(&self) -> impl Iterator<Item = f64> {
+        self.buckets.iter().map(|bound| bound / self.unit.of_a_second())
     }
 
     /// What counters show; nothing of what has never been counted, as client libraries do.
@@ -261,12 +328,10 @@ impl Names {
         }
         let all = counters.count();
         if all > 0 {
-            let mut below = 0;
-            for (bucket, n) in counters.buckets.iter().enumerate() {
-                below += n;
-                out.push((Counts::Within(bucket), below as f64));
+            for (place, bound) in self.bounds().chain([f64::INFINITY]).enumerate() {
+                out.push((Counts::Within(place), counters.within(bound) as f64));
             }
-            out.push((Counts::Sum, counters.seconds * self.scale()));
+            out.push((Counts::Sum, counters.seconds * self.unit.of_a_second()));
             out.push((Counts::All, all as f64));
         }
         out
@@ -299,10 +364,27 @@ mod tests {
             "__name__=http_request_duration_seconds_count"
         );
         assert_eq!(
-            shown(&found.gateway, Counts::Within(5)),
+            shown(&found.gateway, Counts::Within(7)),
             "__name__=istio_request_duration_milliseconds_bucket destination_service_name=checkout le=250 reporter=source"
         );
         assert!(found.relabelling.drop.contains("node"));
+    }
+
+    #[test]
+    fn histograms_have_the_buckets_that_a_file_gives_them_in_their_unit() {
+        let of = |text: &str| Exposition::parse(text).unwrap_or_else(|e| panic!("{e}")).pods;
+        let own = of("pods: { unit: milliseconds, buckets: [80, 1200.5] }");
+        let shown: Vec<_> = (0..3).map(|place| own.labels("", Counts::Within(place))).collect();
+        let bounds: Vec<_> = shown.iter().map(|labels| labels.get("le")).collect();
+        assert_eq!(bounds, ["80", "1200.5", "+Inf"]);
+        assert_eq!(own.bounds().collect::<Vec<_>>(), [0.08, 1.2005]);
+        let default = of("pods: { unit: milliseconds }");
+        assert_eq!(default.labels("", Counts::Within(0)).get("le"), "5");
+        assert_eq!(default.bounds().next(), Some(0.005));
+        for wrong in ["[]", "[1, 0.5]", "[0, 1]", "[1, 1]", "[.inf]"] {
+            let problem = Exposition::parse(&format!("pods: {{ buckets: {wrong} }}")).expect_err(wrong);
+            assert!(problem.starts_with("pods.buckets: ["), "{problem}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serin_model::At as _;
 use serin_rehearse::{
     load::{Entry, Load, Totals},
     pods::Pods,
+    series::Exposition,
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -68,6 +69,7 @@ async fn played(release: &Release, noticed: Duration, stay: Duration) -> Result<
         Entry::Service(NAME.to_owned()),
         &pods,
         &release.assumptions,
+        &Exposition::default().bounds(),
     );
     let workloads = tokio::spawn(Workloads::new(&cluster, pods as _).terse().run());
     let labels = json!({ "app": NAME });
