@@ -428,12 +428,17 @@ fn line(run: &AnalysisRun, metric: &Metric, answered: &Answered) -> Line {
     }
 }
 
-/// Conditions with their arguments filled in; what comes from Secrets stays hidden.
-pub(crate) fn conditions(run: &AnalysisRun, metric: &Metric) -> Vec<String> {
+/// A metric with its arguments filled in; what comes from Secrets stays hidden.
+pub(crate) fn filled(run: &AnalysisRun, metric: &Metric) -> Metric {
     let args = run.spec.args.as_deref().unwrap_or_default();
     let hidden = args.iter().filter(|arg| arg.value.is_none());
     let hidden: BTreeMap<String, String> = hidden.map(|arg| (arg.name.clone(), "***".to_owned())).collect();
-    let metric = compose::resolve_metric(metric, args, &hidden).unwrap_or_else(|_| metric.clone());
+    compose::resolve_metric(metric, args, &hidden).unwrap_or_else(|_| metric.clone())
+}
+
+/// Conditions with their arguments filled in; what comes from Secrets stays hidden.
+pub(crate) fn conditions(run: &AnalysisRun, metric: &Metric) -> Vec<String> {
+    let metric = filled(run, metric);
     let said =
         |word: &str, condition: Option<String>| condition.filter(|c| !c.is_empty()).map(|c| format!("{word} if {c}"));
     [
