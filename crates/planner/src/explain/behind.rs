@@ -28,7 +28,8 @@ pub(super) fn route<'a>(s: &Situation<'a>) -> Option<&'a str> {
 pub(super) fn why(s: &Situation<'_>) -> Vec<String> {
     let mut why = Vec::new();
     if let Some(problem) = route(s) {
-        why.push(format!("No weight can be set: {}.", problem.trim_end_matches('.')));
+        let problem = problem.trim_end_matches('.');
+        why.push(format!("No weight can be set and no step is passed: {problem}."));
     }
     let lead = weight(s);
     if let (Some(new), Some((has, wanted))) = (s.new, missing(s)) {
