@@ -465,12 +465,7 @@ async fn ask(reader: &Reader, transport: &dyn HttpTransport, seen: &mut Observed
     if targets.is_empty() {
         // Nobody asks it yet; still it should be there when somebody does.
         let default = seen.controllers().iter().find_map(|c| c.prometheus.clone());
-        targets.extend(seen.prometheus.clone().or(default).map(|address| Target {
-            address,
-            headers: Vec::new(),
-            basic: None,
-            insecure: false,
-        }));
+        targets.extend(seen.prometheus.clone().or(default).map(Target::open));
     }
     let reached: Vec<(Target, Reached)> = join_all(targets.into_iter().map(|target| async {
         let reached = asker.reach(&target).await;

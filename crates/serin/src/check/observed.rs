@@ -17,6 +17,7 @@ use serin_api::{
 use super::{
     controllers::Controller,
     prometheus::{Counts, Reached, Target},
+    quoted::Secrets,
     rights::Right,
 };
 
@@ -190,6 +191,11 @@ impl Observed {
 
     pub(super) fn controllers(&self) -> &[Controller] {
         self.controllers.as_deref().unwrap_or_default()
+    }
+
+    /// What must not be printed.
+    pub(super) fn secret_values(&self) -> Secrets<'_> {
+        Secrets::new(self.secrets.values().filter_map(|read| read.as_deref().ok()))
     }
 
     /// Whether the API server serves `group/version`; yes when it did not say.

@@ -147,10 +147,11 @@ async fn raw_series_without_the_label_are_told_from_no_series() {
     assert_eq!(wrong(&stage.check().await), []);
 }
 
-#[tokio::test(start_paused = true)]
-async fn credentials_come_from_secrets_and_never_reach_the_output() {
+/// A stage whose one Rollout asks with a password out of a Secret; the value is given twice, the second time in base64.
+fn with_password(value: &str, encoded: &str) -> Stage {
     let stage = Stage::healthy();
-    stage.create("secrets", json!({"metadata": {"name": "prometheus", "namespace": SHOP}, "stringData": {"password": "hunter22"}, "data": {"password": "aHVudGVyMjI="}}));
+    let secret = json!({"metadata": {"name": "prometheus", "namespace": SHOP}, "stringData": {"password": value}, "data": {"password": encoded}});
+    stage.create("secrets", secret);
     let metric = json!({
         "name": "m", "successCondition": "result[0] < 1",
         "provider": {"prometheus": {
@@ -171,6 +172,40 @@ async fn credentials_come_from_secrets_and_never_reach_the_output() {
         "checkout",
         json!({"spec": {"strategy": {"canary": {"steps": steps, "analysis": null}}}}),
     );
+    stage
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_password_that_is_a_common_word_garbles_neither_names_nor_sentences() {
+    let stage = with_password(SHOP, "c2hvcA==");
+    let lines = stage.check().await;
+    assert_eq!(wrong(&lines), [("hash-label", Fail)], "{lines:#?}");
+    let line = lines.iter().find(|l| l.status == Fail).unwrap();
+    assert_eq!(line.about, "Rollout shop/checkout");
+    assert!(line.seen.contains("no series missing"), "{line:?}");
+    assert!(lines.iter().all(|l| !l.about.contains("***")), "{lines:#?}");
+    let service = lines.iter().find(|l| l.check.id == "service").unwrap();
+    assert!(service.about.contains("shop/"), "{service:?}");
+    // What the provider says is another matter.
+    stage.prometheus().refuses = None;
+    let mut seen = stage.observe().await.unwrap();
+    for counts in seen.counts.values_mut() {
+        *counts = Err("password shop is no good at shopping".to_owned());
+    }
+    let said = findings(&seen)
+        .into_iter()
+        .find(|l| l.check.id == "query")
+        .unwrap()
+        .seen;
+    assert!(
+        said.contains("password *** is no good at shopping") && said.contains("password=\"***\""),
+        "{said}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_come_from_secrets_and_never_reach_the_output() {
+    let stage = with_password("hunter22", "aHVudGVyMjI=");
     let lines = stage.check().await;
     assert_eq!(wrong(&lines), [("hash-label", Fail)], "{lines:#?}");
     let asked: Vec<_> = stage.prometheus().asked_by.clone();
