@@ -44,6 +44,7 @@ use tokio::{
 };
 
 pub use behaviour::{ANNOTATION, VARIABLE};
+pub use controller::PROMETHEUS_ANNOTATION;
 pub use folder::Folder;
 pub use load::{Counts, Door};
 pub use notes::{Line, Tone};

@@ -8,6 +8,7 @@ mod capacity;
 mod controllers;
 mod definitions;
 mod install;
+mod lease;
 mod line;
 mod metrics;
 mod observe;

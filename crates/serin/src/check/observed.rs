@@ -165,6 +165,8 @@ pub(super) struct Observed {
     pub(super) home: String,
     /// Whether the namespace is there.
     pub(super) home_exists: Read<bool>,
+    /// Where a playground says that its Prometheus is.
+    pub(super) playground_prometheus: Option<String>,
     pub(super) controllers: Read<Vec<Controller>>,
     /// Those are all that there are.
     pub(super) has_all_controllers: bool,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    lease,
     line::{HASH_LABEL, Line, PROMETHEUS, PROMETHEUS_ADDRESS, PROMETHEUS_SECRETS, QUERY, Status},
     metrics::{self, Hashed, Role, Use},
     observed::Observed,
@@ -137,7 +138,13 @@ fn rollout(seen: &Observed, about: &str, uses: &[&Use], secrets: &Secrets<'_>) -
             }
         };
         let Some(target) = &one.target else {
-            lines.push(if seen.controllers.is_ok() {
+            lines.push(if let Some(playground) = lease::playground(seen) {
+                PROMETHEUS_ADDRESS.warn(
+                    about,
+                    format!("metric {} names no Prometheus: the playground's controller asks the playground's own", one.metric),
+                    playground.prometheus(),
+                )
+            } else if seen.controllers.is_ok() {
                 PROMETHEUS_ADDRESS.fail(
                     about,
                     format!("metric {} names no Prometheus, and no controller has an address", one.metric),

@@ -259,6 +259,76 @@ async fn before_the_installation_another_controller_is_in_the_way_unless_it_shar
     }
 }
 
+/// Serin's Deployment is gone, and somebody holds the Lease.
+fn held_by(holder: &str) -> Stage {
+    let stage = Stage::healthy();
+    stage.delete("deployments", HOME, "serin");
+    stage.hold(holder, 15);
+    stage
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_somebody_holds_is_told_without_any_deployment() {
+    let mut stage = held_by("laptop_7");
+    let lines = stage.check().await;
+    let line = lines.iter().find(|l| l.check.id == "lease").expect("it is told");
+    assert!(
+        line.status == Warn && line.seen.contains("somebody holds it: laptop_7"),
+        "{line:?}"
+    );
+    assert!(wrong(&lines).contains(&("controller", Fail)), "{lines:#?}");
+
+    stage.wanted.is_before = true;
+    let lines = stage.check().await;
+    let line = lines.iter().find(|l| l.check.id == "lease").expect("it is told");
+    assert!(
+        line.status == Warn && line.seen.contains("another controller is at work"),
+        "{line:?}"
+    );
+    assert!(
+        !lines.iter().any(|l| l.seen.contains("no other controller")),
+        "{lines:#?}"
+    );
+
+    // Also by who may see one namespace only.
+    stage.forbid(|call| call.namespace.is_empty() && call.resource == "leases");
+    assert!(wrong(&stage.check().await).contains(&("lease", Warn)));
+    // Long ago is nobody.
+    stage.merge(
+        "leases",
+        HOME,
+        "argo-rollouts-controller-lock",
+        json!({"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}}),
+    );
+    assert!(!stage.check().await.iter().any(|l| l.check.id == "lease"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_playground_there_is_no_deployment_and_its_prometheus_is_named() {
+    let mut stage = held_by("playground_4711");
+    let annotations = json!({"playground.serin.dev/prometheus": "http://127.0.0.1:4712"});
+    stage.merge(
+        "namespaces",
+        "",
+        HOME,
+        json!({"metadata": {"annotations": annotations}}),
+    );
+    let lines = stage.check().await;
+    assert_eq!(wrong(&lines), [("prometheus-address", Warn)], "{lines:#?}");
+    assert!(
+        lines
+            .iter()
+            .any(|l| l.check.id == "controller" && l.seen.contains("process 4711"))
+    );
+    let line = lines.iter().find(|l| l.check.id == "prometheus-address").unwrap();
+    assert!(line.advice.contains("--prometheus http://127.0.0.1:4712"), "{line:?}");
+    stage.wanted.is_before = true;
+    assert!(!wrong(&stage.check().await).iter().any(|(id, _)| *id == "lease"));
+    // Only a process id makes a playground of it.
+    let stage = held_by("playground_of-somebody");
+    assert!(wrong(&stage.check().await).contains(&("controller", Fail)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_namespace_is_looked_at_when_all_is_forbidden() {
     let mut stage = Stage::healthy();
