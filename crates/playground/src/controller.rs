@@ -77,9 +77,10 @@ impl Controller {
         };
         let listener = notes.clone();
         let context = Context::new(cluster.client(USER), Clock::System, providers, config);
-        let context = Arc::new(context.telling(Box::new(move |_, explanation| {
+        let context = Arc::new(context.telling(Box::new(move |key, explanation| {
             if let Some(text) = explained(explanation) {
-                listener.tell(Tone::Plain, text);
+                let rollout = (key.namespace.clone(), key.name.clone());
+                listener.tell(Tone::Plain, Some(rollout), text);
             }
         })));
         let router = health::metrics(Arc::clone(&context));
