@@ -161,7 +161,13 @@ async fn show(flags: &Flags, stage: Stage, begin: Instant) -> Result<ExitCode> {
                 Wish::End => break,
                 Wish::Nothing => {}
                 Wish::Release(index, image) => release(&page, &playground, &options.stage, index, &image),
-                Wish::Help(what) => page.say(&format!("{line:?} is nothing that can be typed here: {what}.")),
+                Wish::Help(what) => {
+                    let wrong = match line.as_str() {
+                        "help" | "h" | "?" => String::new(),
+                        other => format!("{other:?} was not understood. "),
+                    };
+                    page.say(&format!("{wrong}You can type: {what}."));
+                }
             },
         }
     }

@@ -128,7 +128,16 @@ pub(super) fn alone(seen: &Observed) -> Vec<Line> {
             let held = held(lease);
             let (about, holder) = (format!("Lease {}", key(lease)), held.holder);
             if let Some(process) = held.playground() {
-                return LEASE.pass(about, format!("somebody holds it: {holder}, the playground with process {process}"));
+                let seen_as = format!("somebody holds it: {holder}, the playground with process {process}");
+                return if seen.is_before {
+                    LEASE.warn(
+                        about,
+                        format!("{seen_as}: another controller is at work, the playground's own"),
+                        "Nothing is to be installed into a playground: check the cluster that you mean (--kubeconfig, --context).",
+                    )
+                } else {
+                    LEASE.pass(about, seen_as)
+                };
             }
             let advice = format!(
                 "Find it by its host's name, {}, and end it before another one takes over; a controller that somebody runs by hand is \
