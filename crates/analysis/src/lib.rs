@@ -20,5 +20,6 @@ mod run;
 mod setup;
 mod verdict;
 
+pub use metric::Limits;
 pub use run::{InFlight, MetricMemory, RunInput, RunMemory, RunPlan, Settings, plan_run};
 pub use setup::{Secrets, secrets_needed};

@@ -73,6 +73,28 @@ fn limit(field: &Option<IntOrString>) -> Option<i32> {
     field.as_ref().map(IntOrString::int_value)
 }
 
+/// What a metric bears: a run ends when a count is greater than its limit (compat 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Errors in a row (`consecutiveErrorLimit`).
+    pub errors: i32,
+    /// Undecided measurements (`inconclusiveLimit`).
+    pub inconclusive: i32,
+    /// Bad measurements (`failureLimit`); less than 0 bears any number of them.
+    pub failures: i32,
+}
+
+impl Limits {
+    /// Those of a metric whose arguments are filled in.
+    pub fn of(metric: &Metric) -> Self {
+        Self {
+            errors: limit(&metric.consecutive_error_limit).unwrap_or(DEFAULT_CONSECUTIVE_ERROR_LIMIT),
+            inconclusive: limit(&metric.inconclusive_limit).unwrap_or(0),
+            failures: limit(&metric.failure_limit).unwrap_or(0),
+        }
+    }
+}
+
 /// The phase of a metric and, when it is not a good one, the reason as it stands in messages.
 pub(crate) fn assess(metric: &Metric, result: &MetricResult, terminating: bool) -> (Phase, Option<String>) {
     let judged = outcome(metric, result);
@@ -102,7 +124,11 @@ fn outcome(metric: &Metric, result: &MetricResult) -> Option<(Phase, Option<Stri
     let over = |phase, name: &str, n: i32, limit_name: &str, limit: i32| {
         Some((phase, Some(format!("{name} ({n}) > {limit_name} ({limit})"))))
     };
-    let errors = limit(&metric.consecutive_error_limit).unwrap_or(DEFAULT_CONSECUTIVE_ERROR_LIMIT);
+    let Limits {
+        errors,
+        inconclusive,
+        failures,
+    } = Limits::of(metric);
     if result.consecutive_error > errors {
         return over(
             Phase::Error,
@@ -112,7 +138,6 @@ fn outcome(metric: &Metric, result: &MetricResult) -> Option<(Phase, Option<Stri
             errors,
         );
     }
-    let inconclusive = limit(&metric.inconclusive_limit).unwrap_or(0);
     if result.inconclusive > inconclusive {
         return over(
             Phase::Inconclusive,
@@ -122,7 +147,6 @@ fn outcome(metric: &Metric, result: &MetricResult) -> Option<(Phase, Option<Stri
             inconclusive,
         );
     }
-    let failures = limit(&metric.failure_limit).unwrap_or(0);
     if failures >= 0 && result.failed > failures {
         return over(Phase::Failed, "failed", result.failed, "failureLimit", failures);
     }

@@ -322,17 +322,25 @@ impl<'a> Facts<'a> {
         shares.max().unwrap_or(0)
     }
 
-    /// Without a route that can be read, the weights that were written last say who has traffic.
+    /// Without a route that can be read, the weights that were written last: a route that comes back has them, and the Services
+    /// lead on where they lead now. Of a Service that is not known the revision counts that it had then.
     fn recorded_share(&self, counts: impl Fn(&str) -> bool) -> i64 {
         let Some(weights) = &self.status.canary.weights else {
             return 0;
         };
-        let arms = [&weights.canary, &weights.stable];
-        let part = arms.iter().filter(|arm| counts(&arm.pod_template_hash));
-        fraction(
-            part.map(|arm| i64::from(arm.weight)).sum(),
-            arms.iter().map(|arm| i64::from(arm.weight)).sum(),
-        )
+        let arms = [&weights.canary, &weights.stable].into_iter().zip(self.selected());
+        let (mut part, mut whole) = (0, 0);
+        for (arm, selected) in arms {
+            let hash = if selected.is_empty() {
+                &arm.pod_template_hash
+            } else {
+                selected
+            };
+            let weight = i64::from(arm.weight);
+            part += if counts(hash) { weight } else { 0 };
+            whole += weight;
+        }
+        fraction(part, whole)
     }
 }
 

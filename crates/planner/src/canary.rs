@@ -67,8 +67,8 @@ pub(crate) fn plan(s: &Situation<'_>) -> Plan {
             return draft.finish();
         }
     } else {
-        if s.spec.is_paused() {
-            // Nothing goes on while a person holds it: neither is forgotten that somebody went on before.
+        if s.spec.is_paused() || s.lacks_route() {
+            // Nothing goes on meanwhile: neither is forgotten that somebody went on before.
             pause.keep_resumption();
         }
         revision::collect_history(s, &mut draft);
@@ -314,7 +314,7 @@ fn promote(s: &Situation<'_>, after: &mut RolloutStatus, reason: &str, pause: &m
 
 /// The current step is done (compat 2.4).
 fn is_completed(s: &Situation<'_>, after: &RolloutStatus, pause: &PauseDecision, draft: &Draft) -> bool {
-    if s.is_halted() || pause.has_add() {
+    if s.is_halted() || pause.has_add() || s.lacks_route() {
         return false;
     }
     let Some((index, step)) = s.step else { return false };

@@ -14,7 +14,7 @@ use crate::situation::Situation;
 pub(crate) const PROGRESSING: &str = "Progressing";
 pub(crate) const INVALID_SPEC: &str = "InvalidSpec";
 const AVAILABLE: &str = "Available";
-const PAUSED: &str = "Paused";
+pub(crate) const PAUSED: &str = "Paused";
 const HEALTHY: &str = "Healthy";
 const COMPLETED: &str = "Completed";
 const REPLICA_FAILURE: &str = "ReplicaFailure";
@@ -191,7 +191,9 @@ pub(crate) fn calculate(s: &Situation<'_>, aborted: Option<&str>, after: &mut Ro
     let settled = after.replicas == after.available_replicas
         && get(after, PROGRESSING).is_some_and(|c| c.reason == "NewReplicaSetAvailable" && c.status != "False");
     if !settled && aborted.is_none() {
-        if healthy {
+        if healthy && paused {
+            // It says that it is paused; to say both in turn would be a write in every pass.
+        } else if healthy {
             let message = format!("{replica_set} \"{name}\" has successfully progressed.");
             set(after, new(PROGRESSING, "True", "NewReplicaSetAvailable", &message, now));
         } else if is_progress(s.before, after) || became_unhealthy {

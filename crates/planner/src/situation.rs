@@ -376,6 +376,12 @@ impl<'a> Situation<'a> {
             || crate::pause::condition(self.before, serin_api::status::PauseReason::InconclusiveAnalysisRun).is_some()
     }
 
+    /// Whether a route cannot be read or written while there is traffic to lead: upstream's pass ends there (compat 2.15), ours
+    /// passes no step until then. An analysis of a canary that gets no traffic says nothing.
+    pub(crate) fn lacks_route(&self) -> bool {
+        self.has_router() && self.spec.desired_replicas() > 0 && self.world.routes.values().any(Result::is_err)
+    }
+
     /// Whether an aborted canary is kept for a while or for ever instead of being scaled by its weight (compat 2.6).
     pub(crate) fn keeps_aborted_canary(&self, pause: &PauseDecision) -> bool {
         // A promoted revision is no canary: such an abort is taken back in the same pass, and stable gets no deadline.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use serin_model::{Plan, World};
 use serin_planner::plan;
 
-use support::{OLD, canary, new_hash, new_status, now, pods, routed, status, updating};
+use support::{OLD, canary, carry_out, new_hash, new_status, now, pods, routed, status, updating};
 
 /// The condition of that type as the plan writes it; null when it writes none.
 fn condition(plan: &Plan, kind: &str) -> Value {
@@ -94,4 +94,36 @@ fn a_rollout_is_called_healthy_when_all_of_it_is_of_the_stable_version_and_avail
     let paused = json!([{ "reason": "CanaryPauseStep", "startTime": "2026-01-01T00:09:00Z" }]);
     let aside = json!({ "stableRS": OLD, "currentStepIndex": 1, "controllerPause": true, "pauseConditions": paused });
     assert!(!healthy(2, (2, 2), &aside), "it is not stable");
+}
+
+#[test]
+fn a_complete_rollout_that_a_person_holds_is_written_once_and_not_in_every_pass() {
+    let mut world = updating(4, &json!({}));
+    let hash = new_hash(&world);
+    pods(&mut world, &hash, 4, 4);
+    pods(&mut world, OLD, 0, 0);
+    status(
+        &mut world,
+        &json!({ "stableRS": hash, "phase": "Healthy", "currentStepIndex": null }),
+    );
+    let mut at = now();
+    let mut settle = |world: &mut World| {
+        for _ in 0..3 {
+            let planned = plan(world, at);
+            carry_out(world, &planned);
+            at += chrono::TimeDelta::seconds(5);
+        }
+        let more = plan(world, at);
+        assert!(more.is_empty(), "{more:#?}");
+        serde_json::to_value(&world.rollout.status).unwrap()["conditions"].clone()
+    };
+    let reason = |conditions: &Value| {
+        let all = conditions.as_array().into_iter().flatten();
+        let progressing = all.into_iter().find(|c| c["type"] == "Progressing");
+        progressing.unwrap()["reason"].clone()
+    };
+    world.rollout.spec.paused = Some(true);
+    assert_eq!(reason(&settle(&mut world)), "RolloutPaused");
+    world.rollout.spec.paused = None;
+    assert_eq!(reason(&settle(&mut world)), "NewReplicaSetAvailable");
 }

@@ -170,6 +170,19 @@ fn a_broken_route_stops_neither_abort_nor_status() {
 }
 
 #[test]
+fn no_step_is_passed_while_a_route_cannot_be_used() {
+    let mut world = canary();
+    // A person went on.
+    status(&mut world, &json!({ "pauseConditions": null }));
+    assert_eq!(new_status(&plan(&world, now()))["currentStepIndex"], 2);
+    let missing = || Err("HTTPRoute \"demo\" not found".to_owned());
+    world.routes.values_mut().for_each(|route| *route = missing());
+    let held = new_status(&plan(&world, now()));
+    assert_eq!(held.get("currentStepIndex"), None, "{held}");
+    assert_eq!(held.get("controllerPause"), None, "they need not do it twice: {held}");
+}
+
+#[test]
 fn nothing_is_promoted_before_all_traffic_is_on_the_new_version() {
     let mut world = canary();
     world.replica_sets[1].replicas = 4;

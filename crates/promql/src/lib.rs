@@ -28,6 +28,6 @@ pub use error::{Error, EvalError, Position};
 pub use labels::{Labels, METRIC_NAME};
 pub use query::{Dialect, Options, Query, Value};
 pub use rules::{Failure, LeftOut, RuleProblem, Rules, RulesError};
-pub use scrape::Target;
+pub use scrape::{REPORTS, Target};
 pub use selectors::{Comparison, Matcher, Selected, selectors};
 pub use store::{OutOfOrder, STALE, SeriesId, Store, is_stale};

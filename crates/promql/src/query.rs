@@ -94,4 +94,9 @@ impl Query {
             .iter()
             .any(|name| name.as_deref().is_none_or(|name| name == metric))
     }
+
+    /// The names of the metrics that it asks for, those of selectors that name one.
+    pub fn metrics(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().filter_map(Option::as_deref)
+    }
 }

@@ -1,6 +1,6 @@
 //! Recording rules: read from Prometheus' rule files or from PrometheusRule objects, evaluated into the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
 
 use serde::Deserialize;
@@ -193,6 +193,18 @@ impl Rules {
     /// # Errors
     /// When it is neither, or when an expression is not PromQL or not evaluated here.
     pub fn parse(yaml: &str) -> Result<Self, RulesError> {
+        let (rules, problems) = Self::parse_what_is_evaluated(yaml)?;
+        match problems.into_iter().next() {
+            None => Ok(rules),
+            Some(problem) => Err(problem),
+        }
+    }
+
+    /// The same, but rules whose expression is PromQL that is not evaluated here are left out and come as the second.
+    ///
+    /// # Errors
+    /// When it is no file of rules, or when an expression is not PromQL.
+    pub fn parse_what_is_evaluated(yaml: &str) -> Result<(Self, Vec<RulesError>), RulesError> {
         let file: File = serde_saphyr::from_str(yaml).map_err(|e| RulesError::Shape(e.to_string()))?;
         let groups = match (file.groups, file.spec) {
             (Some(groups), _) => groups,
@@ -200,13 +212,14 @@ impl Rules {
             (None, None) => return Err(RulesError::Shape("neither `groups` nor `spec.groups` is there".into())),
         };
         let mut rules = Self::default();
+        let mut problems = Vec::new();
         for group in groups {
-            rules.add(group)?;
+            rules.add(group, &mut problems)?;
         }
-        Ok(rules)
+        Ok((rules, problems))
     }
 
-    fn add(&mut self, text: GroupText) -> Result<(), RulesError> {
+    fn add(&mut self, text: GroupText, problems: &mut Vec<RulesError>) -> Result<(), RulesError> {
         let interval_ms = match &text.interval {
             None => DEFAULT_INTERVAL_MS,
             Some(interval) => duration(&text.name, "interval", interval)?.max(1),
@@ -243,11 +256,22 @@ impl Rules {
                 });
                 continue;
             }
-            let query = Query::parse(&rule.expr.into_string()).map_err(|source| RulesError::Expression {
-                group: group.name.clone(),
-                rule: rule.record.clone(),
-                source,
-            })?;
+            let query = match Query::parse(&rule.expr.into_string()) {
+                Ok(query) => query,
+                Err(source) => {
+                    let is_known = matches!(source, Error::NotSimulated { .. });
+                    let problem = RulesError::Expression {
+                        group: group.name.clone(),
+                        rule: rule.record,
+                        source,
+                    };
+                    if !is_known {
+                        return Err(problem);
+                    }
+                    problems.push(problem);
+                    continue;
+                }
+            };
             let mut labels = text.labels.clone();
             labels.extend(rule.labels);
             group.rules.push(Rule {
@@ -288,6 +312,28 @@ impl Rules {
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// The names that this query reads in the end and that no rule records: its own, and those of the rules behind them.
+    pub fn sources<'a>(&'a self, query: &'a Query) -> BTreeSet<&'a str> {
+        let mut sources = BTreeSet::new();
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        let mut waiting: Vec<&str> = query.metrics().collect();
+        while let Some(name) = waiting.pop() {
+            if !seen.insert(name) {
+                continue;
+            }
+            let rules = self.groups.iter().flat_map(|group| &group.rules);
+            let of_rules: Vec<&Query> = rules
+                .filter(|rule| rule.record == name)
+                .map(|rule| &rule.query)
+                .collect();
+            if of_rules.is_empty() {
+                sources.insert(name);
+            }
+            waiting.extend(of_rules.into_iter().flat_map(Query::metrics));
+        }
+        sources
     }
 
     /// When the next group is due, strictly after `at_ms`. None: there are no rules.
@@ -564,6 +610,27 @@ groups:
             names.sort_unstable();
             assert_eq!(names, recorded, "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_query_reads_in_the_end_is_told_through_rules() {
+        let rules = Rules::parse(CHAIN).expect("rules");
+        let query = Query::parse("max:sum:m / other + unknown{a=\"b\"} + on() {job=\"x\"}").expect("a query");
+        assert_eq!(rules.sources(&query).into_iter().collect::<Vec<_>>(), ["m", "unknown"]);
+    }
+
+    #[test]
+    fn rules_that_are_not_evaluated_can_be_left_out() {
+        let yaml = "groups: [{name: g, rules: [{record: a, expr: 'mad_over_time(x[5m])'}, {record: b, expr: 'x'}]}]";
+        let (rules, problems) = Rules::parse_what_is_evaluated(yaml).expect("rules");
+        assert_eq!(rules.recorded(), ["b"]);
+        assert!(
+            matches!(&problems[..], [RulesError::Expression { rule, .. }] if rule == "a"),
+            "{problems:?}"
+        );
+        assert!(Rules::parse(yaml).is_err());
+        let broken = "groups: [{name: g, rules: [{record: a, expr: 'x['}]}]";
+        assert!(Rules::parse_what_is_evaluated(broken).is_err());
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub struct Target {
 }
 
 /// What Prometheus writes about every scrape.
-const REPORTS: [&str; 5] = [
+pub const REPORTS: [&str; 5] = [
     "up",
     "scrape_duration_seconds",
     "scrape_samples_scraped",

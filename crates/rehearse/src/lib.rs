@@ -12,6 +12,7 @@ pub mod load;
 pub mod play;
 pub mod pods;
 pub mod prometheus;
+mod questions;
 pub mod relabel;
 pub mod report;
 pub mod series;

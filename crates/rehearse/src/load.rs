@@ -338,7 +338,7 @@ impl Load {
     }
 }
 
-/// The backends of the first rule that names one of our Services, with their weights.
+/// The backends of the first rule whose weights are the controller's: that with both Services.
 fn backends(route: &Value, canary: &str, stable: &str) -> Vec<(String, f64)> {
     let rules = route.at("/spec/rules").and_then(Value::as_array);
     for rule in rules.into_iter().flatten() {
@@ -351,7 +351,8 @@ fn backends(route: &Value, canary: &str, stable: &str) -> Vec<(String, f64)> {
                 (name.to_owned(), r["weight"].as_f64().unwrap_or(1.0))
             })
             .collect();
-        if refs.iter().any(|(name, _)| name == canary || name == stable) {
+        let has = |service: &str| refs.iter().any(|(name, _)| name == service);
+        if has(canary) && has(stable) {
             return refs;
         }
     }

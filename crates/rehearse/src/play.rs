@@ -25,7 +25,7 @@ use crate::{
     json::text,
     load::{Load, Totals},
     pods::{self, Pods},
-    prometheus::{Prometheus, Transport, metrics_asking},
+    prometheus::{Prometheus, Refused, Transport, metrics_asking},
     series::Exposition,
     setup::Setup,
 };
@@ -108,7 +108,9 @@ const FIRST: Duration = Duration::from_secs(3600);
 /// How long after an abort is looked for requests that still go to the new version.
 const AFTERMATH: Duration = Duration::from_secs(900);
 
-/// Midnight of the day on which every release is played.
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Midnight of the day before the one on which every release is played.
 fn midnight() -> DateTime<Utc> {
     DateTime::from_timestamp(1_795_219_200, 0).unwrap_or_default()
 }
@@ -152,7 +154,10 @@ impl<'a> Run<'a> {
     fn new(rehearsal: &'a Rehearsal, world: World, seed: u64) -> Result<Self, Problem> {
         let setup = &rehearsal.setup;
         let assumptions = &rehearsal.assumptions;
-        let begin = assumptions.begin.saturating_sub(rehearsal.warm_up);
+        // Days before that are like that one.
+        let days = 1 + rehearsal.warm_up.as_secs() / DAY.as_secs();
+        let begin =
+            (assumptions.begin + DAY * u32::try_from(days).unwrap_or(u32::MAX)).saturating_sub(rehearsal.warm_up);
         let start = midnight() + TimeDelta::from_std(begin).unwrap_or_default();
         let cluster = Cluster::new(Options {
             start,
@@ -367,16 +372,23 @@ impl<'a> Run<'a> {
         if let Some(condition) = invalid {
             return Err(Problem::BadInput(text(condition, "/message").to_owned()));
         }
-        match self.prometheus.refused() {
-            None => Ok(()),
-            Some((query, why)) => {
-                let names = metrics_asking(&self.cluster, &query);
-                let name = names.first().map_or("METRIC", String::as_str);
-                Err(Problem::NotSimulated(format!(
-                    "metric {name}: {why}\nin the query: {query}\nassume a value to go on without it: --assume {name}=VALUE"
-                )))
-            }
+        let Some(Refused { query, why, is_wrong }) = self.prometheus.refused() else {
+            return Ok(());
+        };
+        let names = metrics_asking(&self.cluster, &query);
+        let whose = match names.first() {
+            Some(name) => format!("metric {name}"),
+            None => "the number of requests (serin.dev/requests-query)".to_owned(),
+        };
+        let said = format!("{whose}: {why}\nin the query: {}", query.trim_end());
+        if is_wrong {
+            return Err(Problem::BadInput(said));
         }
+        let name = names.first().or(self.rehearsal.setup.metrics.first());
+        let name = name.map_or("METRIC", String::as_str);
+        Err(Problem::NotSimulated(format!(
+            "{said}\nassume a value to go on without it: --assume {name}=VALUE"
+        )))
     }
 
     fn outcome(&mut self, rollout: &Value) -> Result<Option<Outcome>, Problem> {

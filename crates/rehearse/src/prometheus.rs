@@ -42,13 +42,23 @@ enum What {
     Gateway,
 }
 
+/// A query that is not answered: the rehearsal ends with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// As it was asked.
+    pub query: String,
+    /// Why.
+    pub why: String,
+    /// It would be refused by any Prometheus; else it is only not simulated.
+    pub is_wrong: bool,
+}
+
 struct State {
     store: Store,
     targets: BTreeMap<What, Watched>,
     rules: Rules,
     queries: BTreeMap<String, Result<Query, Error>>,
-    /// What was asked and is not simulated: query and reason.
-    refused: Option<(String, String)>,
+    refused: Option<Refused>,
     load: Load,
 }
 
@@ -58,6 +68,10 @@ pub struct Prometheus {
     start: DateTime<Utc>,
     interval: Duration,
     exposition: Exposition,
+    /// Names of the series that are scraped.
+    exposed: BTreeSet<String>,
+    /// What rules record that are not evaluated, and why not.
+    not_evaluated: BTreeMap<String, String>,
     /// Values of metrics that are not simulated, by the metric's name.
     assumed: BTreeMap<String, f64>,
     seed: u64,
@@ -82,7 +96,9 @@ impl Prometheus {
             cluster,
             start,
             interval: assumptions.scrape_interval,
+            exposed: exposition.names(),
             exposition: exposition.clone(),
+            not_evaluated: setup.not_evaluated.clone(),
             assumed: assumed.clone(),
             seed,
             state: Mutex::new(State {
@@ -155,8 +171,8 @@ impl Prometheus {
         look(&state.load)
     }
 
-    /// A query that was asked and is not simulated, and why.
-    pub fn refused(&self) -> Option<(String, String)> {
+    /// The first query that was asked and is not answered.
+    pub fn refused(&self) -> Option<Refused> {
         self.state().refused.clone()
     }
 
@@ -207,39 +223,70 @@ impl Prometheus {
     fn answer(&self, request: &HttpRequest) -> HttpResponse {
         let text = parameter(request, "query").unwrap_or_default();
         if !request.url.contains("/api/v1/query") || request.url.contains("/api/v1/query_range") {
-            return self.refuse(&text, "only instant queries are evaluated");
+            return self.refuse(text, "only instant queries are evaluated".to_owned(), false);
         }
         let now = self.milliseconds(self.cluster.elapsed());
         let at = parameter(request, "time").and_then(|t| moment(&t)).unwrap_or(now);
         self.work();
-        let assumed = self.assumed(&text);
-        if let Some(value) = assumed {
-            return written(&Answer::Vector(vec![(Labels::from_iter([("", ""); 0]), value)]), at);
+        if let Some(value) = self.assumed(&text) {
+            return written(&number(value), at);
         }
-        let mut guard = self.state();
-        let state = &mut *guard;
-        let query = state.queries.entry(text.clone()).or_insert_with(|| Query::parse(&text));
-        match query {
-            Ok(query) => {
-                // Prometheus shows failures of rules on a page of its own; here a measurement without data shows them.
-                let _ = state.rules.evaluate_for(query, &mut state.store, now);
-                match query.instant(&state.store, at) {
-                    Ok(answer) => written(&answer, at),
-                    Err(error) => failure(422, "execution", &error.to_string()),
-                }
+        match self.evaluate(&text, now, at) {
+            Ok(response) => response,
+            // Beside a metric whose value is assumed its requests are, too: as many as it needs.
+            Err((_, false)) if !self.assumed.is_empty() && metrics_asking(&self.cluster, &text).is_empty() => {
+                written(&number(1e9), at)
             }
-            Err(error @ Error::Syntax { .. }) => failure(400, "bad_data", &error.to_string()),
-            Err(error) => {
-                let why = error.to_string();
-                drop(guard);
-                self.refuse(&text, &why)
-            }
+            Err((why, is_wrong)) => self.refuse(text, why, is_wrong),
         }
     }
 
-    fn refuse(&self, query: &str, why: &str) -> HttpResponse {
-        self.state().refused.get_or_insert((query.to_owned(), why.to_owned()));
-        failure(400, "bad_data", why)
+    /// The answer; or why there is none, and whether the query itself is wrong.
+    fn evaluate(&self, text: &str, now: i64, at: i64) -> Result<HttpResponse, (String, bool)> {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        if !state.queries.contains_key(text) {
+            state.queries.insert(text.to_owned(), Query::parse(text));
+        }
+        let query = match &state.queries[text] {
+            Ok(query) => query,
+            Err(error) => return Err((error.to_string(), !matches!(error, Error::NotSimulated { .. }))),
+        };
+        let sources = state.rules.sources(query);
+        if let Some(name) = sources.into_iter().find(|name| !self.exposed.contains(*name)) {
+            let place = text.find(name).map_or_else(String::new, |offset| {
+                let before = &text[..offset];
+                let line = before.rsplit('\n').next().unwrap_or_default();
+                format!("{}:{}: ", before.matches('\n').count() + 1, line.chars().count() + 1)
+            });
+            let why = match self.not_evaluated.get(name) {
+                Some(why) => format!("the rule that records it is {why}"),
+                None => {
+                    "neither pods nor the gateway expose it here, and no recording rule that was handed in gives it; \
+                         hand in the rule, or say with --series what the metrics are called"
+                        .to_owned()
+                }
+            };
+            return Err((format!("not simulated: {place}{name}: {why}"), false));
+        }
+        if let Some(problem) = state
+            .rules
+            .evaluate_for(query, &mut state.store, now)
+            .into_iter()
+            .next()
+        {
+            return Err((format!("recording rules: {problem}"), true));
+        }
+        Ok(match query.instant(&state.store, at) {
+            Ok(answer) => written(&answer, at),
+            Err(error) => failure(422, "execution", &error.to_string()),
+        })
+    }
+
+    fn refuse(&self, query: String, why: String, is_wrong: bool) -> HttpResponse {
+        let response = failure(400, "bad_data", &why);
+        self.state().refused.get_or_insert(Refused { query, why, is_wrong });
+        response
     }
 
     /// The value that is assumed for the metric that asks this query.
@@ -270,6 +317,10 @@ pub fn metrics_asking(cluster: &Cluster, query: &str) -> Vec<String> {
         }
     }
     names.into_iter().collect()
+}
+
+fn number(value: f64) -> Answer {
+    Answer::Vector(vec![(Labels::from_iter([("", ""); 0]), value)])
 }
 
 /// What was scraped: the Service (of the gateway), names, and values.

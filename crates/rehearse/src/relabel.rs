@@ -45,9 +45,8 @@ impl Relabelling {
             labels.insert(label.to_owned(), value.to_owned());
         }
         for (label, of_pod) in &self.from_pod_labels {
-            if let Some(value) = pod.labels.get(of_pod) {
-                labels.insert(label.clone(), value.clone());
-            }
+            // Without that label of the pod there is none, whatever it would have been by default.
+            labels.insert(label.clone(), pod.labels.get(of_pod).cloned().unwrap_or_default());
         }
         labels.extend(self.fixed.clone());
         labels.retain(|name, _| !self.drop.contains(name));

@@ -45,10 +45,12 @@ pub struct Report {
     pub length_of_a_good_release_seconds: Option<Spread>,
     /// Users' requests that failed from the change of the image on, of each release of the faulty version.
     pub failed_requests: Option<Spread>,
-    /// The same of the healthy version.
-    pub failed_requests_healthy: Spread,
+    /// The same of the healthy version; none where only the faulty one was played.
+    pub failed_requests_healthy: Option<Spread>,
     /// Users' requests in that time, of each release of the faulty version.
     pub requests: Option<Spread>,
+    /// The same of the healthy version.
+    pub requests_healthy: Option<Spread>,
     /// Why the faulty version was not aborted or the healthy one not promoted, each cause once, the most frequent first.
     pub unexpected: Vec<Unexpected>,
     /// Whether the outcomes are the expected ones in at least 99% of the replays.
@@ -199,12 +201,9 @@ pub fn report(results: &[Result], expected: Expected) -> Report {
         time_to_abort_seconds: lengths(World::Faulty, End::Aborted),
         length_of_a_good_release_seconds: lengths(World::Healthy, End::Promoted),
         failed_requests: spread(of(World::Faulty).map(|r| r.totals.failed as f64)),
-        failed_requests_healthy: spread(of(World::Healthy).map(|r| r.totals.failed as f64)).unwrap_or(Spread {
-            p50: 0.0,
-            p95: 0.0,
-            max: 0.0,
-        }),
+        failed_requests_healthy: spread(of(World::Healthy).map(|r| r.totals.failed as f64)),
         requests: spread(of(World::Faulty).map(|r| r.totals.requests as f64)),
+        requests_healthy: spread(of(World::Healthy).map(|r| r.totals.requests as f64)),
         unexpected: unexpected(results, is_expected),
         as_expected: enough(World::Healthy) && enough(World::Faulty),
     }
@@ -217,7 +216,7 @@ fn unexpected(results: &[Result], is_expected: impl Fn(&Result) -> bool) -> Vec<
             World::Healthy => "healthy",
             World::Faulty => "faulty",
         };
-        let outcome = result.outcome.words();
+        let outcome = timeless(&result.outcome.words());
         match list.iter_mut().find(|u| u.world == world && u.outcome == outcome) {
             Some(known) => known.replays += 1,
             None => list.push(Unexpected {
@@ -229,6 +228,14 @@ fn unexpected(results: &[Result], is_expected: impl Fn(&Result) -> bool) -> Vec<
     }
     list.sort_by(|a, b| (b.replays, a.world, &a.outcome).cmp(&(a.replays, b.world, &b.outcome)));
     list
+}
+
+/// The same cause at another moment is the same cause.
+fn timeless(words: &str) -> String {
+    let is_moment =
+        |word: &str| chrono::DateTime::parse_from_rfc3339(word.trim_end_matches([',', ';', ':', '.'])).is_ok();
+    let kept: Vec<&str> = words.split(' ').filter(|word| !is_moment(word)).collect();
+    kept.join(" ").replace(" since (", " (").replace(" since;", ";")
 }
 
 /// Nearest-rank quantiles.
@@ -277,6 +284,23 @@ mod tests {
         assert!(report.as_expected, "100 of 101 are enough");
         assert_eq!(report.unexpected.len(), 1);
         assert_eq!(report.unexpected[0].outcome, "promoted");
+    }
+
+    #[test]
+    fn one_cause_at_two_moments_is_one_cause() {
+        let held = |at: &str| Outcome::Held(format!("no data since {at} (0 of at least 50 requests); holding"));
+        let results = ["2026-11-21T10:00:01Z", "2026-11-21T10:00:02Z"].map(|at| result(World::Healthy, held(at), 1));
+        let report = report(&results, Expected::default());
+        let causes: Vec<_> = report
+            .unexpected
+            .iter()
+            .map(|u| (u.outcome.as_str(), u.replays))
+            .collect();
+        assert_eq!(
+            causes,
+            [("held for a person: no data (0 of at least 50 requests); holding", 2)]
+        );
+        assert!(report.requests.is_none() && report.requests_healthy.is_some());
     }
 
     #[test]

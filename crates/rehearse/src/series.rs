@@ -1,7 +1,7 @@
 //! What the series of pods and of a gateway are called. The defaults are those of Prometheus' client libraries and of Traefik;
 //! a small file says what differs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serin_promql::Labels;
@@ -22,7 +22,7 @@ pub struct Series {
     /// Labels with a fixed value.
     fixed: BTreeMap<String, String>,
     /// Labels of series that are dropped; a relabelling without `labelmap` drops `rollouts_pod_template_hash`.
-    drop: std::collections::BTreeSet<String>,
+    drop: BTreeSet<String>,
     /// What pods call their metrics.
     pods: Option<Partial>,
     /// Which gateway it is, or what it calls its metrics.
@@ -80,7 +80,7 @@ pub struct Names {
     unit: Unit,
     /// Upper bounds of the histogram's buckets in that unit, ascending, without the infinite one.
     buckets: Vec<f64>,
-    /// The label with the status code.
+    /// The label with the status code; empty for none.
     code: String,
     /// The label with the method; empty for none.
     method: String,
@@ -95,6 +95,8 @@ pub struct Names {
 pub enum Counts {
     /// Answers of this status code.
     Code(u16),
+    /// Answers, where no label tells their status code.
+    Requests,
     /// Answers within a bound, by its place; the one after the last is infinite.
     Within(usize),
     /// The time of all together.
@@ -218,6 +220,15 @@ fn gateway(name: &str) -> Option<Names> {
 }
 
 impl Exposition {
+    /// The names of all series that are scraped here.
+    pub fn names(&self) -> BTreeSet<String> {
+        let exposed = [&self.pods, &self.gateway].into_iter().flat_map(|names| {
+            let of_durations = ["bucket", "sum", "count"].map(|part| format!("{}_{part}", names.durations));
+            of_durations.into_iter().chain([names.requests.clone()])
+        });
+        exposed.chain(serin_promql::REPORTS.map(str::to_owned)).collect()
+    }
+
     /// Where durations have to be told apart for all histograms to be counted.
     pub fn bounds(&self) -> Bounds {
         Bounds::of(self.pods.bounds().chain(self.gateway.bounds()))
@@ -303,6 +314,7 @@ impl Names {
                 all.push((&self.code, code.to_string()));
                 self.requests.clone()
             }
+            Counts::Requests => self.requests.clone(),
             Counts::Within(bucket) => {
                 let bound = self.buckets.get(bucket);
                 all.push(("le", bound.map_or_else(|| "+Inf".to_owned(), ToString::to_string)));
@@ -321,12 +333,19 @@ impl Names {
 
     /// What counters show; nothing of what has never been counted, as client libraries do.
     pub fn samples(&self, counters: &Counters, unanswered: u64) -> Vec<(Counts, f64)> {
-        let codes = counters.codes.iter();
-        let mut out: Vec<(Counts, f64)> = codes.map(|(code, n)| (Counts::Code(*code), *n as f64)).collect();
-        if unanswered > 0 {
-            out.push((Counts::Code(503), unanswered as f64));
-        }
         let all = counters.count();
+        let mut out: Vec<(Counts, f64)> = Vec::new();
+        if self.code.is_empty() {
+            if all + unanswered > 0 {
+                out.push((Counts::Requests, (all + unanswered) as f64));
+            }
+        } else {
+            let codes = counters.codes.iter();
+            out.extend(codes.map(|(code, n)| (Counts::Code(*code), *n as f64)));
+            if unanswered > 0 {
+                out.push((Counts::Code(503), unanswered as f64));
+            }
+        }
         if all > 0 {
             for (place, bound) in self.bounds().chain([f64::INFINITY]).enumerate() {
                 out.push((Counts::Within(place), counters.within(bound) as f64));

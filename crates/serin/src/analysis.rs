@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -28,9 +27,8 @@ use serin_model::{
     run_annotations,
 };
 use serin_providers::{AddressPolicy, ProviderSettings, Providers, ReqwestTransport};
-use serin_rehearse::manifests::documents;
 
-use crate::cluster::Cluster;
+use crate::{cluster::Cluster, files::collect};
 
 /// Try analysis templates.
 #[derive(Debug, Subcommand)]
@@ -45,7 +43,7 @@ pub(crate) enum Command {
     after_help = "Exit codes: 0 successful, 1 failed, inconclusive or no data, 2 bad input, 3 the provider gave no answer."
 )]
 pub(crate) struct Flags {
-    /// Name of an AnalysisTemplate in the cluster, or a YAML file with it.
+    /// Name of an AnalysisTemplate in the cluster, a YAML file with it, or - for standard input.
     template: String,
     /// The value of an argument: NAME=VALUE.
     #[arg(long = "arg", visible_alias = "args", value_name = "NAME=VALUE")]
@@ -84,6 +82,16 @@ pub(crate) fn run(command: &Command) -> ExitCode {
 }
 
 async fn evaluate(flags: &Flags) -> Result<u8> {
+    if let Some(address) = flags
+        .prometheus_address
+        .as_deref()
+        .filter(|address| !address.is_empty())
+        && !["http://", "https://"].iter().any(|scheme| address.starts_with(scheme))
+    {
+        bail!(
+            "--prometheus-address {address}: it begins with neither http:// nor https://, as http://localhost:9090 does"
+        );
+    }
     let mut cluster = Reader {
         cluster: &flags.cluster,
         client: None,
@@ -98,15 +106,22 @@ async fn evaluate(flags: &Flags) -> Result<u8> {
 /// The template that was named, and all that it includes.
 async fn templates(flags: &Flags, cluster: &mut Reader<'_>) -> Result<(AnalysisTemplateRef, Templates)> {
     let mut found = Templates::new();
-    let from_file = Path::new(&flags.template).is_file();
+    let from_file = is_file(&flags.template);
     let mut files = flags.file.clone();
     if from_file {
         files.insert(0, PathBuf::from(&flags.template));
     }
     let mut first = None;
     for path in &files {
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        for document in documents(&path.display().to_string(), &text)? {
+        if path.is_dir() {
+            bail!(
+                "{}: this is a folder; name the file of one template, and those that it includes with --file",
+                path.display()
+            );
+        }
+        let mut read = Vec::new();
+        collect(path, &mut read).map_err(anyhow::Error::msg)?;
+        for document in read {
             if document.group() != GROUP || !document.kind().ends_with("AnalysisTemplate") {
                 continue;
             }
@@ -141,6 +156,17 @@ async fn templates(flags: &Flags, cluster: &mut Reader<'_>) -> Result<(AnalysisT
         wanted.extend(found[&next].spec.templates.iter().flatten().cloned());
     }
     Ok((first, found))
+}
+
+/// What looks like a file is one, also where there is none: no object of a cluster has such a name.
+fn is_file(template: &str) -> bool {
+    let path = Path::new(template);
+    let is_yaml = path.extension().is_some_and(|end| {
+        ["yaml", "yml", "json"]
+            .iter()
+            .any(|known| end.eq_ignore_ascii_case(known))
+    });
+    template == "-" || template.contains('/') || is_yaml || path.exists()
 }
 
 fn reference(name: &str, cluster_scope: bool) -> AnalysisTemplateRef {
@@ -402,12 +428,17 @@ fn line(run: &AnalysisRun, metric: &Metric, answered: &Answered) -> Line {
     }
 }
 
-/// Conditions with their arguments filled in; what comes from Secrets stays hidden.
-pub(crate) fn conditions(run: &AnalysisRun, metric: &Metric) -> Vec<String> {
+/// A metric with its arguments filled in; what comes from Secrets stays hidden.
+pub(crate) fn filled(run: &AnalysisRun, metric: &Metric) -> Metric {
     let args = run.spec.args.as_deref().unwrap_or_default();
     let hidden = args.iter().filter(|arg| arg.value.is_none());
     let hidden: BTreeMap<String, String> = hidden.map(|arg| (arg.name.clone(), "***".to_owned())).collect();
-    let metric = compose::resolve_metric(metric, args, &hidden).unwrap_or_else(|_| metric.clone());
+    compose::resolve_metric(metric, args, &hidden).unwrap_or_else(|_| metric.clone())
+}
+
+/// Conditions with their arguments filled in; what comes from Secrets stays hidden.
+pub(crate) fn conditions(run: &AnalysisRun, metric: &Metric) -> Vec<String> {
+    let metric = filled(run, metric);
     let said =
         |word: &str, condition: Option<String>| condition.filter(|c| !c.is_empty()).map(|c| format!("{word} if {c}"));
     [

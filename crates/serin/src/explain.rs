@@ -8,12 +8,19 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use serin_api::analysis::{AnalysisRun, Metric, MetricResult};
+use serin_analysis::Limits;
+use serin_api::analysis::{AnalysisRun, Measurement, Metric, MetricResult, Phase};
 use serin_controller::{Clock, Key, context::Memory, look::look, observe::Observed, stores::Stores};
 use serin_model::Settings;
 use serin_planner::{Explanation, WaitsFor, explain};
 
-use crate::{analysis::conditions, cluster::Cluster};
+use crate::{
+    analysis::{conditions, filled},
+    cluster::Cluster,
+};
+
+/// Of an error's message so many characters are shown: what was asked, and what came of it.
+const LONGEST_ERROR: usize = 160;
 
 /// Say what a Rollout is doing, why, since when, and what happens next.
 #[derive(Debug, Args)]
@@ -174,11 +181,12 @@ fn text(key: &Key, known: &Explanation, runs: &[AnalysisRun], now: DateTime<Utc>
         let _ = writeln!(out, "\nAnalysisRun {name}: {}", word(status.phase.as_str()));
         for metric in &run.spec.metrics {
             let result = status.metric_results.iter().find(|result| result.name == metric.name);
-            let _ = writeln!(
-                out,
-                "  {}",
-                measured(run, metric, result.unwrap_or(&MetricResult::default()))
-            );
+            let none = MetricResult::default();
+            let result = result.unwrap_or(&none);
+            let _ = writeln!(out, "  {}", measured(run, metric, result));
+            for line in troubles(&filled(run, metric), result) {
+                let _ = writeln!(out, "    {line}");
+            }
         }
     }
     out
@@ -210,10 +218,76 @@ fn measured(run: &AnalysisRun, metric: &Metric, result: &MetricResult) -> String
     let value = result.measurements.last().map(|m| m.value.as_str());
     parts.extend(value.filter(|v| !v.is_empty()).map(|v| format!("last {v}")));
     parts.extend(conditions(run, metric));
-    if !result.message.is_empty() {
+    // The last error is told in a line of its own.
+    if !result.message.is_empty() && last_error(result).is_none_or(|last| last.message != result.message) {
         parts.push(result.message.clone());
     }
     parts.join("; ")
+}
+
+fn last_error(result: &MetricResult) -> Option<&Measurement> {
+    result.measurements.iter().rev().find(|m| m.phase == Phase::Error)
+}
+
+/// Why measurements fail, and how much more of it ends the run. The controller has taken Secrets out of the messages before
+/// it wrote them.
+fn troubles(metric: &Metric, result: &MetricResult) -> Vec<String> {
+    let mut out = Vec::new();
+    if let Some(last) = last_error(result).filter(|last| !last.message.is_empty()) {
+        out.push(format!("last error: {}", one_line(&last.message)));
+    }
+    let is_over = result.phase.is_completed();
+    if is_over || result.dry_run || result.error + result.failed + result.inconclusive == 0 {
+        return out;
+    }
+    let limits = Limits::of(metric);
+    let more = |limit: i32, count: i32, what: [&str; 2], verdict: &str, field: &str| {
+        // It ends with the first one beyond the limit.
+        let left = limit.saturating_add(1).saturating_sub(count).max(1);
+        let what = if left == 1 { what[0] } else { what[1] };
+        format!("{verdict} with {left} more {what} ({field} {limit})")
+    };
+    let mut ends = Vec::new();
+    if result.error > 0 {
+        ends.push(more(
+            limits.errors,
+            result.consecutive_error,
+            ["error in a row", "errors in a row"],
+            "Error",
+            "consecutiveErrorLimit",
+        ));
+    }
+    if limits.failures >= 0 {
+        ends.push(more(
+            limits.failures,
+            result.failed,
+            ["bad one", "bad ones"],
+            "Failed",
+            "failureLimit",
+        ));
+    }
+    if result.inconclusive > 0 {
+        ends.push(more(
+            limits.inconclusive,
+            result.inconclusive,
+            ["inconclusive one", "inconclusive ones"],
+            "Inconclusive",
+            "inconclusiveLimit",
+        ));
+    }
+    if !ends.is_empty() {
+        out.push(format!("it ends as {}", ends.join(", as ")));
+    }
+    out
+}
+
+/// A message without its line breaks, cut where it gets long.
+fn one_line(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match text.char_indices().nth(LONGEST_ERROR) {
+        Some((at, _)) => format!("{}…", text[..at].trim_end()),
+        None => text,
+    }
 }
 
 fn stamp(at: DateTime<Utc>) -> String {

@@ -68,6 +68,9 @@ pub(crate) struct Flags {
     /// How long users and Prometheus have been there when the release begins.
     #[arg(long, default_value = "10m", value_parser = duration)]
     warm_up: Duration,
+    /// How long a release may take until it counts as stuck; by default a day more than its own pauses.
+    #[arg(long, value_parser = duration)]
+    limit: Option<Duration>,
     /// How long a pause without a duration lasts until a person goes on.
     #[arg(long, default_value = "1m", value_parser = duration)]
     person: Duration,
@@ -132,6 +135,11 @@ fn expectation(text: &str) -> Result<Expected, String> {
     Ok(expected)
 }
 
+/// More requests per second than any service gets.
+const MOST_RPS: f64 = 1e7;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// Runs the command; problems go to standard error.
 pub(crate) fn run(flags: &Flags) -> ExitCode {
     let done = read(flags).and_then(|rehearsal| {
@@ -170,16 +178,47 @@ fn read(flags: &Flags) -> Result<Rehearsal, Problem> {
             Exposition::parse(&text).map_err(|e| Problem::BadInput(format!("{}: {e}", path.display())))?
         }
     };
-    let bad = |text: &str| Err(Problem::BadInput(text.to_owned()));
-    if !flags.rps.is_finite() || flags.rps <= 0.0 {
-        return bad("--rps must be more than 0");
+    let bad = |text: String| Err(Problem::BadInput(text));
+    if !(flags.rps > 0.0 && flags.rps <= MOST_RPS) {
+        return bad(format!(
+            "--rps {}: it must be more than 0 and at most {MOST_RPS}",
+            flags.rps
+        ));
     }
     if flags.p50.is_zero() || flags.p99 < flags.p50 {
-        return bad("--p50 must be more than 0, and --p99 not less than --p50");
+        return bad(format!(
+            "--p50 {:?} --p99 {:?}: --p50 must be more than 0, and --p99 not less than --p50",
+            flags.p50, flags.p99
+        ));
     }
     if flags.scrape_interval < Duration::from_millis(100) {
-        return bad("--scrape-interval must be 100ms or more");
+        return bad(format!(
+            "--scrape-interval {:?}: it must be 100ms or more",
+            flags.scrape_interval
+        ));
     }
+    let mut assumed = BTreeMap::new();
+    for (name, value) in &flags.assume {
+        if !setup.metrics.contains(name) {
+            let names: Vec<&str> = setup.metrics.iter().map(String::as_str).collect();
+            return bad(match &names[..] {
+                [] => format!("--assume {name}={value}: the release has no analysis"),
+                names => format!(
+                    "--assume {name}={value}: its analyses have only the metrics {}",
+                    names.join(", ")
+                ),
+            });
+        }
+        if assumed
+            .insert(name.clone(), *value)
+            .is_some_and(|other| other != *value)
+        {
+            return bad(format!(
+                "--assume {name}={value}: it has another value already; leave one"
+            ));
+        }
+    }
+    let limit = flags.limit.unwrap_or_else(|| DAY + setup.pauses(flags.person));
     Ok(Rehearsal {
         setup,
         assumptions: Assumptions {
@@ -195,10 +234,10 @@ fn read(flags: &Flags) -> Result<Rehearsal, Problem> {
             scrape_interval: flags.scrape_interval,
             start: flags.start,
             person: flags.person,
-            ..Assumptions::default()
+            limit,
         },
         exposition,
-        assumed: flags.assume.iter().cloned().collect::<BTreeMap<_, _>>(),
+        assumed,
         warm_up: flags.warm_up,
         stay: Duration::ZERO,
         explains: flags.once,
@@ -228,15 +267,15 @@ fn once(flags: &Flags, rehearsal: &Rehearsal) -> Result<bool, Problem> {
     println!();
     describe_end(&replay);
     if flags.trace {
-        println!("\nThe controller's requests to the API server:");
+        println!("\nThe controller's requests to the API server, in seconds from the change of the image on:");
         for request in &replay.requests {
-            println!(
-                "{:>12.3}  {} {} {}",
-                request.at.as_secs_f64(),
-                request.code,
-                request.method,
-                request.path
-            );
+            let at = request.at.as_secs_f64() - replay.changed.as_secs_f64();
+            // The last ones are still under way when the replay ends.
+            let code = match request.code {
+                0 => "...".to_owned(),
+                code => code.to_string(),
+            };
+            println!("{at:>12.3}  {code} {} {}", request.method, request.path);
         }
     }
     Ok(report.as_expected)
@@ -392,7 +431,9 @@ fn print_report(rehearsal: &Rehearsal, report: &Report) {
         if let Some(times) = &report.length_of_a_good_release_seconds {
             println!("  length of the release: {}", spread(times, seconds));
         }
-        println!("  failed requests: {}", spread(&report.failed_requests_healthy, plain));
+        if let Some(failed) = &report.failed_requests_healthy {
+            println!("  failed requests: {}", spread(failed, plain));
+        }
     }
     for unexpected in report.unexpected.iter().take(5) {
         println!(

@@ -115,3 +115,27 @@ fn bad_input_and_a_provider_that_does_not_answer_are_told_apart() {
     let output = run(&format!("http://{free}"), &["--arg", "service=checkout"]);
     assert_eq!(output.status.code(), Some(3), "{}", out(&output));
 }
+
+#[test]
+fn a_file_that_is_not_there_a_folder_and_an_address_that_is_none_are_bad_input() {
+    let tried = |template: &str, address: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_serin"))
+            .args(["analysis", "run", template, "--prometheus-address", address])
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
+            .env_remove("KUBECONFIG")
+            .env("HOME", "/nonexistent")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{template} {address}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let (known, good) = ("analysis-templates/http-success-rate.yaml", "http://127.0.0.1:1");
+    for (template, address, part) in [
+        ("nofile.yaml", good, "cannot read nofile.yaml"),
+        ("analysis-templates", good, "this is a folder"),
+        (known, "127.0.0.1:9090", "--prometheus-address 127.0.0.1:9090"),
+    ] {
+        let said = tried(template, address);
+        assert!(said.contains(part), "{said}");
+    }
+}

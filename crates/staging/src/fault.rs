@@ -128,7 +128,7 @@ pub fn percent(text: &str) -> Result<f64, String> {
     let share = number.parse::<f64>().ok().map(|n| n / whole);
     share
         .filter(|share| (0.0..=1.0).contains(share))
-        .ok_or_else(|| format!("\"{text}\" is no share between 0% and 100%"))
+        .ok_or_else(|| format!("\"{text}\" is no share between 0% and 100%; write 5% or 0.05"))
 }
 
 /// A duration as manifests have them: `90s`, `5m`, `900ms`.

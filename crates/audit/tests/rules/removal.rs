@@ -47,15 +47,22 @@ fn what_a_service_selects_stays() {
 }
 
 #[test]
-fn without_a_readable_route_the_recorded_weights_say_who_has_traffic() {
+fn without_a_readable_route_the_recorded_weights_say_how_much_traffic_a_service_has() {
     let recorded = json!({"canary": {"weights": {
         "canary": {"weight": 20, "podTemplateHash": new()}, "stable": {"weight": 80, "podTemplateHash": OLD}}}});
-    let mut scene = Scene::routed().status(recorded).selects("demo-canary", OLD);
-    scene
-        .world
-        .routes
-        .insert(crate::scene::route(), Err("not found".into()));
-    scene.refuses(W7, "has 20 % of the traffic", vec![scale(&new_name(), 0)]);
+    let scene = || {
+        let mut scene = Scene::routed().status(recorded.clone());
+        let missing = Err("not found".into());
+        scene.world.routes.insert(crate::scene::route(), missing);
+        scene
+    };
+    let last = || vec![scale(&new_name(), 0)];
+    scene().refuses(W7, "has 20 % of the traffic", last());
+    // The revision that the Service had is no longer behind it.
+    scene().selects("demo-canary", OLD).accepts(last());
+    let mut unknown = scene();
+    unknown.world.services.remove("demo-canary");
+    unknown.refuses(W7, "has 20 % of the traffic", last());
 }
 
 #[test]

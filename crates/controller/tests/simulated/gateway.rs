@@ -132,6 +132,56 @@ async fn an_abort_takes_the_weight_off_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_abort_ends_although_somebody_deleted_the_route() {
+    let stage = on_stage("s-gateway-abort-deleted");
+    stage.create(ROUTES, route());
+    stage.create("rollouts", behind_the_gateway(steps()));
+    let running = stage.start();
+    stage.until_phase("demo", "Healthy", 60).await;
+    stage.set_image("demo", "demo:v2");
+    stage.until_phase("demo", "Paused", 60).await;
+    stage.delete(ROUTES, "demo");
+    stage.patch_status("demo", &json!({"abort": true}));
+    // Its Service leads to stable: a route that comes back as it was finds no canary.
+    let canary_is_gone = |cluster: &serin_kubesim::Cluster| {
+        let sizes = cluster.list("replicasets");
+        let sizes: Vec<_> = sizes.iter().map(|rs| rs["spec"]["replicas"].as_i64()).collect();
+        sizes.contains(&Some(4)) && sizes.contains(&Some(0))
+    };
+    stage.until("the canary's pods are gone", 60, canary_is_gone).await;
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_waits_for_the_route_that_somebody_deleted() {
+    let stage = on_stage("s-gateway-deleted");
+    stage.create(ROUTES, route());
+    let steps = json!([{"setWeight": 20}, {"pause": {"duration": "10s"}}, {"setWeight": 60}, {"pause": {}}]);
+    stage.create("rollouts", behind_the_gateway(steps));
+    let running = stage.start();
+    stage.until_phase("demo", "Healthy", 60).await;
+    stage.set_image("demo", "demo:v2");
+    stage.until_phase("demo", "Paused", 60).await;
+    stage.delete(ROUTES, "demo");
+    stage.settle(60_000).await;
+    assert_eq!(
+        stage.rollout("demo")["status"]["currentStepIndex"],
+        1,
+        "{}",
+        stage.trace()
+    );
+    stage.create(ROUTES, route());
+    let is_at_the_last = |cluster: &serin_kubesim::Cluster| {
+        let rollouts = cluster.list("rollouts");
+        rollouts
+            .iter()
+            .any(|rollout| rollout["status"]["currentStepIndex"] == 3)
+    };
+    stage.until("the pause is over", 60, is_at_the_last).await;
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_look_at_one_namespace_sees_a_route_that_is_named_in_another() {
     let stage = on_stage("s-gateway-elsewhere");
     let mut elsewhere = route();

@@ -3,7 +3,9 @@
 //! Reads the Situation that a plan is made from and asks the same functions (is there a pod too few, may this weight be
 //! written), so that it cannot tell another story than the one that is played. Decides nothing and writes nothing.
 
+mod behind;
 mod check;
+mod pauses;
 mod release;
 mod rest;
 mod text;
@@ -186,6 +188,10 @@ impl Explanation {
         self
     }
 
+    fn because_of(self, whys: impl IntoIterator<Item = String>) -> Self {
+        whys.into_iter().fold(self, Self::because)
+    }
+
     fn since(mut self, since: Option<DateTime<Utc>>) -> Self {
         self.since = since;
         self
@@ -253,7 +259,7 @@ pub fn explain(world: &World, now: DateTime<Utc>) -> Explanation {
     let s = Situation::read(world, canary, &before, now);
     let explanation = release::early(&s)
         .or_else(|| release::aborted(&s))
-        .or_else(|| release::paused(&s))
+        .or_else(|| pauses::paused(&s))
         .or_else(|| release::first(&s))
         .or_else(|| rest::complete(&s))
         .or_else(|| release::last(&s))

@@ -1,18 +1,17 @@
 //! A release under way: from the moment a new version is handed in until it is stable, or taken back.
 
-use chrono::TimeDelta;
-use serin_api::{
-    analysis::Phase,
-    rollout::RolloutAnalysis,
-    status::{PauseCondition, PauseReason},
-    steps::StepKind,
-};
+use serin_api::{analysis::Phase, rollout::RolloutAnalysis, steps::StepKind};
 use serin_model::AnalysisRunView;
 
-use super::{Explanation, State, WaitsFor, acting, rest::failure, text};
+use super::{
+    Explanation, State, WaitsFor, acting,
+    behind::{self, with_weight},
+    rest::failure,
+    text,
+};
 use crate::{
     analysis, conditions,
-    pause::{self, PauseDecision},
+    pause::PauseDecision,
     situation::{Awaited, Situation},
     traffic::{self, Hold},
 };
@@ -88,23 +87,28 @@ pub(super) fn aborted(s: &Situation<'_>) -> Option<Explanation> {
             ..known
         });
     }
-    let what = format!(
-        "The update to revision {} is aborted; stable has all traffic.",
-        s.revision()
-    );
+    let new = s.new?;
+    let going = new.replicas > 0;
+    let rest = if going && !s.has_router() {
+        "its pods get requests as long as they run"
+    } else {
+        "stable has all traffic"
+    };
+    let what = format!("The update to revision {} is aborted; {rest}.", s.revision());
     let retry = text::command(s, "retry rollout");
     let known = Explanation::new(
         State::Aborted,
         what,
         WaitsFor::Person,
-        format!("Nothing by itself: hand in a corrected version, go back to the stable one, or try again ({retry})."),
+        format!(
+            "Nothing by itself: hand in a corrected version, go back to the stable one, or try again from the first step ({retry})."
+        ),
     );
-    let new = s.new?;
-    let going = new.replicas > 0;
     if going && s.is_halted() {
-        return told(
-            known.because("Its pods stay while the Rollout is held (spec.paused, or an inconclusive analysis)."),
-        );
+        return told(known.because(format!(
+            "Its pods stay as long as spec.paused holds the Rollout ({}).",
+            text::release(s)
+        )));
     }
     let deadline = Situation::deadline_of(new).filter(|at| going && *at > s.now);
     let known = match deadline {
@@ -118,103 +122,6 @@ pub(super) fn aborted(s: &Situation<'_>) -> Option<Explanation> {
         None => known,
     };
     told(known)
-}
-
-/// Pauses, in the order in which the phase names them (compat 1.4).
-pub(super) fn paused(s: &Situation<'_>) -> Option<Explanation> {
-    if s.before.promote_full && !s.is_halted() {
-        return None;
-    }
-    if s.spec.is_paused() {
-        let since = conditions::get(s.before, "Paused").filter(|c| c.status == "True");
-        return Some(
-            Explanation::new(
-                State::PausedByPerson,
-                "A person holds the Rollout (spec.paused): no step, no scaling.",
-                WaitsFor::Person,
-                format!("Set spec.paused to false ({}).", text::command(s, "promote")),
-            )
-            .since(since.map(|c| c.last_transition_time.0)),
-        );
-    }
-    let inconclusive_at = pause::condition(s.before, PauseReason::InconclusiveAnalysisRun);
-    let condition = inconclusive_at.or(s.before.pause_conditions.first())?;
-    match condition.reason {
-        PauseReason::InconclusiveAnalysisRun => Some(inconclusive(s, condition)),
-        PauseReason::CanaryPauseStep => pause_step(s, condition),
-        PauseReason::InconclusiveExperiment | PauseReason::BlueGreenPause => Some(
-            Explanation::new(
-                State::PausedForPerson,
-                format!("The Rollout is paused ({}).", condition.reason.as_str()),
-                WaitsFor::Person,
-                person_decides(s),
-            )
-            .since(Some(condition.start_time.0)),
-        ),
-    }
-}
-
-fn person_decides(s: &Situation<'_>) -> String {
-    format!(
-        "A person goes on ({}) or aborts ({}).",
-        text::command(s, "promote"),
-        text::command(s, "abort")
-    )
-}
-
-fn inconclusive(s: &Situation<'_>, condition: &PauseCondition) -> Explanation {
-    let run = analysis::followed(s)
-        .into_iter()
-        .flatten()
-        .find(|run| run.phase == Phase::Inconclusive);
-    let why = run.map_or_else(String::new, |run| match run.message.as_str() {
-        "" => format!("AnalysisRun {} is Inconclusive.", run.name),
-        message => format!("AnalysisRun {} is Inconclusive: {message}", run.name),
-    });
-    let mut known = Explanation::new(
-        State::Inconclusive,
-        "An analysis came to no verdict; the Rollout waits.",
-        WaitsFor::Person,
-        person_decides(s),
-    )
-    .because(why)
-    .since(Some(condition.start_time.0));
-    known.analysis_runs = run_names(s);
-    known
-}
-
-fn pause_step(s: &Situation<'_>, condition: &PauseCondition) -> Option<Explanation> {
-    let (_, step) = s.step?;
-    let StepKind::Pause(pause) = step.kind() else {
-        return None;
-    };
-    let what = format!("{} pauses at {}{}.", text::revision(s), text::step(s), with_weight(s));
-    let known = match pause.seconds().ok().flatten() {
-        None => Explanation::new(State::PausedForPerson, what, WaitsFor::Person, person_decides(s)),
-        Some(seconds) => {
-            let ends = condition.start_time.0 + TimeDelta::seconds(seconds);
-            if s.now >= ends {
-                return Some(acting(
-                    what,
-                    "The pause is over; the controller goes on to the next step.",
-                ));
-            }
-            let next = format!(
-                "It goes on by itself; a person may go on at once ({}).",
-                text::command(s, "promote")
-            );
-            Explanation::new(State::PausedForTime, what, WaitsFor::Time, next).at(Some(ends))
-        }
-    };
-    Some(with_background(s, known.since(Some(condition.start_time.0))))
-}
-
-fn with_weight(s: &Situation<'_>) -> String {
-    if s.has_router() {
-        format!(", with {} of the traffic", text::part(s, traffic::given(s)))
-    } else {
-        format!(", with {}", text::pods(s.new.map_or(0, |rs| rs.available)))
-    }
 }
 
 /// The first version of a Rollout: no steps, no analysis.
@@ -301,7 +208,7 @@ pub(super) fn step(s: &Situation<'_>) -> Option<Explanation> {
     let known = match (known, route_problem(s)) {
         // What an analysis says counts whatever becomes of the route.
         (Some(known), None) => Some(known),
-        (Some(known), Some(problem)) if known.state != State::Analysing => {
+        (Some(known), Some(problem)) if !matches!(known.state, State::Analysing | State::NoData) => {
             Some(deadline(s, problem.because(known.what)))
         }
         (known, problem) => known.or(problem.map(|problem| deadline(s, problem))),
@@ -335,11 +242,12 @@ fn analysing(s: &Situation<'_>, wanted: &RolloutAnalysis) -> Option<Explanation>
             "Successful: on to the next step. Failed or Error: all traffic back to stable. Inconclusive: a person decides.",
         )
         .because(run.message.clone())
+        .because_of(behind::why(s))
         .since(Some(run.created)),
     )
 }
 
-fn word(run: &AnalysisRunView) -> &'static str {
+pub(super) fn word(run: &AnalysisRunView) -> &'static str {
     if run.phase == Phase::Unset {
         "about to begin"
     } else {
@@ -395,55 +303,34 @@ fn weight_awaited(s: &Situation<'_>, what: &str) -> Option<Explanation> {
 
 /// What a weight waits for.
 pub(super) fn held(s: &Situation<'_>, what: String, hold: Hold) -> Explanation {
-    let service = |name: &Option<String>| name.clone().unwrap_or_default();
-    match hold {
-        Hold::StablePods { has, needs } => {
+    let why = behind::waits_for(s, hold);
+    let (state, next) = match hold {
+        Hold::StablePods { .. } => {
             let hash = s.stable.map_or("", |rs| rs.hash());
-            Explanation::new(
-                State::WaitingForStable,
-                what,
-                WaitsFor::Pods,
-                text::look_at_pods(s, hash),
-            )
-            .because(format!(
-                "{has} of the {needs} pods that stable needs for its part are available."
-            ))
+            (State::WaitingForStable, text::look_at_pods(s, hash))
         }
-        Hold::Stable => Explanation::new(
+        Hold::Stable => (
             State::WaitingForStable,
-            what,
-            WaitsFor::Pods,
-            "The newest version becomes stable once its pods are available.",
-        )
-        .because("There is no stable version that could take the rest of the traffic."),
-        Hold::StableEndpoints => endpoints(what, &service(&s.canary.stable_service), "stable"),
-        Hold::CanaryEndpoints => endpoints(what, &service(&s.canary.canary_service), "newest"),
-    }
-}
-
-fn endpoints(what: String, service: &str, version: &str) -> Explanation {
-    Explanation::new(
-        State::WaitingForEndpoints,
-        what,
-        WaitsFor::Pods,
-        "It goes on as soon as a gateway would reach them.",
-    )
-    .because(format!(
-        "No pod of the {version} version is ready behind Service {service} yet."
-    ))
+            "The newest version becomes stable once its pods are available.".to_owned(),
+        ),
+        Hold::StableEndpoints | Hold::CanaryEndpoints => (
+            State::WaitingForEndpoints,
+            "It goes on as soon as a gateway would reach them.".to_owned(),
+        ),
+    };
+    Explanation::new(state, what, WaitsFor::Pods, next).because(why)
 }
 
 /// A route that cannot be read or written.
 pub(super) fn route_problem(s: &Situation<'_>) -> Option<Explanation> {
-    let problem = s.world.routes.values().find_map(|route| route.as_ref().err())?;
-    s.has_router().then(|| {
+    behind::route(s).map(|problem| {
         Explanation::new(
             State::RouteUnusable,
-            "Traffic stays as it is: a route cannot be used.",
+            "No weight can be set: a route cannot be used.",
             WaitsFor::Correction,
             "Correct what is named; the weight is then written.",
         )
-        .because(problem.clone())
+        .because(problem)
     })
 }
 
@@ -475,7 +362,7 @@ fn deadline(s: &Situation<'_>, known: Explanation) -> Explanation {
 }
 
 /// What runs beside the steps and may end them.
-fn with_background(s: &Situation<'_>, mut known: Explanation) -> Explanation {
+pub(super) fn with_background(s: &Situation<'_>, mut known: Explanation) -> Explanation {
     let [step, background] = analysis::followed(s);
     if let Some(run) = background.filter(|run| !run.phase.is_completed()) {
         let holds = if run.message.is_empty() {
@@ -492,7 +379,7 @@ fn with_background(s: &Situation<'_>, mut known: Explanation) -> Explanation {
     known
 }
 
-fn run_names(s: &Situation<'_>) -> Vec<String> {
+pub(super) fn run_names(s: &Situation<'_>) -> Vec<String> {
     analysis::followed(s)
         .into_iter()
         .flatten()

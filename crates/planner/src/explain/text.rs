@@ -39,6 +39,23 @@ pub(super) fn command(s: &Situation<'_>, verb: &str) -> String {
     format!("kubectl argo rollouts {verb} {} -n {}", s.name, s.namespace)
 }
 
+/// What takes a hold off and does nothing else: the plugin's `promote` may skip a step with it.
+pub(super) fn release(s: &Situation<'_>) -> String {
+    patch(s, "", r#"{"spec":{"paused":false}}"#)
+}
+
+/// What ends the pauses that stand and skips no step.
+pub(super) fn resume(s: &Situation<'_>) -> String {
+    patch(s, " --subresource status", r#"{"status":{"pauseConditions":null}}"#)
+}
+
+fn patch(s: &Situation<'_>, of: &str, patch: &str) -> String {
+    format!(
+        "kubectl patch rollout {} -n {}{of} --type merge -p '{patch}'",
+        s.name, s.namespace
+    )
+}
+
 /// A weight as a part of the traffic, whatever the whole weight is.
 pub(super) fn part(s: &Situation<'_>, weight: i32) -> String {
     let percent = f64::from(weight) * 100.0 / f64::from(s.canary.max_weight().max(1));

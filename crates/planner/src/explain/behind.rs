@@ -1,0 +1,90 @@
+//! Why the newest version does not have what its step asks for: beside whatever else a release waits for.
+
+use super::{rest::failure, text};
+use crate::{
+    pause::PauseDecision,
+    situation::{Awaited, Situation},
+    traffic::{self, Hold},
+};
+
+/// What the newest version has, as a part of a sentence. Of a route that cannot be used nobody knows it.
+pub(super) fn with_weight(s: &Situation<'_>) -> String {
+    if !s.has_router() {
+        format!(", with {}", text::pods(s.new.map_or(0, |rs| rs.available)))
+    } else if route(s).is_some() {
+        String::new()
+    } else {
+        format!(", with {} of the traffic", text::part(s, traffic::given(s)))
+    }
+}
+
+/// Why a route cannot be used, if one cannot.
+pub(super) fn route<'a>(s: &Situation<'a>) -> Option<&'a str> {
+    let problem = s.world.routes.values().find_map(|route| route.as_ref().err())?;
+    s.has_router().then_some(problem.as_str())
+}
+
+/// Sentences for a release that waits for something else; none when the step has what it asks for.
+pub(super) fn why(s: &Situation<'_>) -> Vec<String> {
+    if let Some(problem) = route(s) {
+        return vec![format!("No weight can be set: {}.", problem.trim_end_matches('.'))];
+    }
+    let lead = weight(s);
+    let Some(new) = s.new else { return Vec::new() };
+    if let Some(Awaited::Newest { has, wanted }) = s.count_awaited(false)
+        && has < wanted
+    {
+        let asked = if new.replicas < wanted {
+            format!(" ({} asked for)", new.replicas)
+        } else {
+            String::new()
+        };
+        let pods = format!(
+            "{has} of {wanted} pods of revision {} are available{asked}.",
+            s.revision()
+        );
+        let pods = lead.map_or_else(|| pods.clone(), |lead| format!("{lead}: {pods}"));
+        let failure = failure(s);
+        // Pods that nobody asked for need no looking at.
+        let look = match failure.is_empty() {
+            true if has < new.replicas => Some(text::look_at_pods(s, new.hash())),
+            true => None,
+            false => Some(failure),
+        };
+        return std::iter::once(pods).chain(look).collect();
+    }
+    let (_, hold) = traffic::waiting(s, &PauseDecision::default());
+    match (lead, hold) {
+        (Some(lead), Some(hold)) => vec![format!("{lead}: {}", waits_for(s, hold))],
+        _ => Vec::new(),
+    }
+}
+
+/// The weight that a step asks for and that a route does not have.
+fn weight(s: &Situation<'_>) -> Option<String> {
+    let updating = s.stable.is_some() && !s.is_fully_promoted() && !s.before.promote_full;
+    if !s.has_router() || !updating || s.spec.desired_replicas() == 0 {
+        return None;
+    }
+    let wanted = s.set_weight(false);
+    let given = [traffic::given(s), traffic::least_given(s)];
+    let given = given.into_iter().find(|given| *given != wanted)?;
+    let (given, wanted) = (text::part(s, given), text::part(s, wanted));
+    Some(format!("It has {given} of the traffic instead of {wanted}"))
+}
+
+/// What a weight waits for, in one sentence.
+pub(super) fn waits_for(s: &Situation<'_>, hold: Hold) -> String {
+    let endpoints = |service: &Option<String>, version: &str| {
+        let service = service.as_deref().unwrap_or_default();
+        format!("No pod of the {version} version is ready behind Service {service} yet.")
+    };
+    match hold {
+        Hold::StablePods { has, needs } => {
+            format!("{has} of the {needs} pods that stable needs for its part are available.")
+        }
+        Hold::Stable => "There is no stable version that could take the rest of the traffic.".to_owned(),
+        Hold::StableEndpoints => endpoints(&s.canary.stable_service, "stable"),
+        Hold::CanaryEndpoints => endpoints(&s.canary.canary_service, "newest"),
+    }
+}
