@@ -27,7 +27,8 @@ pub(super) fn route<'a>(s: &Situation<'a>) -> Option<&'a str> {
 /// Sentences for a release that waits for something else; none when the step has what it asks for.
 pub(super) fn why(s: &Situation<'_>) -> Vec<String> {
     if let Some(problem) = route(s) {
-        return vec![format!("No weight can be set: {}.", problem.trim_end_matches('.'))];
+        let problem = problem.trim_end_matches('.');
+        return vec![format!("No weight can be set and no step is passed: {problem}.")];
     }
     let lead = weight(s);
     let Some(new) = s.new else { return Vec::new() };

@@ -57,7 +57,11 @@ pub fn misfit(world: &World, now: DateTime<Utc>, told: &Explanation) -> Option<S
         }
         State::Aborted | State::TakingBack | State::Invalid | State::Overdue => phase == "Degraded",
         State::Healthy | State::CleaningUp => matches!(phase, "Healthy" | "Progressing" | "Degraded"),
-        State::WaitingForPods | State::WaitingForStable | State::WaitingForEndpoints | State::Promoting => true,
+        State::WaitingForPods
+        | State::WaitingForStable
+        | State::WaitingForEndpoints
+        | State::Promoting
+        | State::RouteUnusable => true,
         _ => phase != "Paused",
     };
     (!fits).then(|| format!("its phase is {phase:?}"))

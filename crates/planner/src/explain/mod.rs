@@ -274,7 +274,8 @@ fn skipped_pause(s: &Situation<'_>, known: Explanation) -> Explanation {
         known.state,
         State::PausedByPerson | State::Inconclusive | State::PausedForPerson | State::PausedForTime
     );
-    if pauses || s.before.phase != "Paused" {
+    let still_stands = !s.before.pause_conditions.is_empty();
+    if pauses || still_stands || s.before.phase != "Paused" {
         return known;
     }
     known.because("Its phase is still Paused: somebody skipped the pause.")

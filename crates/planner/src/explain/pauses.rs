@@ -10,7 +10,7 @@ use serin_api::{
 use super::{
     Explanation, State, WaitsFor, acting,
     behind::{self, with_weight},
-    release::{run_names, with_background, word},
+    release::{route_problem, run_names, with_background, word},
     text,
 };
 use crate::{analysis, conditions, pause, situation::Situation};
@@ -149,6 +149,10 @@ fn pause_step(s: &Situation<'_>, condition: &PauseCondition) -> Option<Explanati
     let what = format!("{} pauses at {}{}.", text::revision(s), text::step(s), with_weight(s));
     let known = match pause.seconds().ok().flatten() {
         None => Explanation::new(State::PausedForPerson, what, WaitsFor::Person, person_decides(s)),
+        // Its end changes nothing as long as no step is passed.
+        Some(_) if s.lacks_route() => {
+            return route_problem(s).map(|problem| with_background(s, problem.because(what)));
+        }
         Some(seconds) => {
             let ends = condition.start_time.0 + TimeDelta::seconds(seconds);
             if s.now >= ends {

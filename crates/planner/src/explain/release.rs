@@ -326,9 +326,9 @@ pub(super) fn route_problem(s: &Situation<'_>) -> Option<Explanation> {
     behind::route(s).map(|problem| {
         Explanation::new(
             State::RouteUnusable,
-            "No weight can be set: a route cannot be used.",
+            "No weight can be set and no step is passed: a route cannot be used.",
             WaitsFor::Correction,
-            "Correct what is named; the weight is then written.",
+            "Correct what is named; the weight is then written, and the release goes on.",
         )
         .because(problem)
     })
