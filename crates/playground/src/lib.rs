@@ -74,9 +74,7 @@ pub enum Error {
     #[error("cannot listen on loopback: {0}")]
     Listen(#[source] io::Error),
     /// A port that was asked for.
-    #[error(
-        "cannot listen on {address}: {source}; choose another port with {option} PORT, or any that is free with {option} 0"
-    )]
+    #[error("cannot listen on {address}; choose another port with {option} PORT, or any that is free with {option} 0")]
     Port {
         /// Where.
         address: SocketAddr,
