@@ -16,7 +16,7 @@ use serin_api::{
 };
 use serin_model::measure::{MeasureRequest, NoDataPolicy, TimeRange};
 
-use crate::rules;
+use crate::{redact::redact, rules};
 
 /// What stands in messages and metadata instead of a secret (compat 3.6).
 const REDACTED: &str = "*****";
@@ -193,14 +193,14 @@ impl Setup {
         })
     }
 
-    /// The text without any secret of the run.
+    /// The text without any secret of the run, in whatever form it stands there.
     pub(crate) fn redact(&self, text: &str) -> String {
         // Longest first: one secret may be part of another.
         let mut secrets: Vec<_> = self.secrets.iter().collect();
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets
             .into_iter()
-            .fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), REDACTED))
+            .fold(text.to_owned(), |text, secret| redact(&text, secret, REDACTED))
     }
 }
 

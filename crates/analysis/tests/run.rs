@@ -427,6 +427,46 @@ fn secrets_reach_the_question_and_nothing_that_is_written() {
 }
 
 #[test]
+fn a_secret_is_hidden_in_the_forms_that_addresses_and_quotations_give_it() {
+    let spec = json!({
+        "metrics": [metric("m", json!({
+            "interval": "1s", "consecutiveErrorLimit": 9,
+            "provider": {"prometheus": {"query": "up{t=\"{{args.token}}\"}"}},
+        }))],
+        "args": [{"name": "token", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+    });
+    let mut sim = Sim::new(run(spec));
+    let secret = "pä \"ss\\w";
+    sim.secrets.insert(("s".into(), "k".into()), Ok(secret.into()));
+    let said = [
+        "Post \"http://p:9090/p%C3%A4%20%22ss%5Cw/x\": refused".to_owned(),
+        "Post \"http://p:9090/p%c3%a4+%22ss\\w/x\": refused".to_owned(),
+        format!("unexpected {secret:?}"),
+        format!("as it is: {secret}"),
+    ];
+    for (n, words) in said.iter().enumerate() {
+        let ms = i64::try_from(n).unwrap() * 20_000;
+        sim.step(ms, &[]);
+        sim.answer(ms, "m", Outcome::Error(ProviderError::new(words.as_str())));
+    }
+    sim.step(100_000, &[]);
+    let messages: Vec<String> = sim.run.status.as_ref().unwrap().metric_results[0]
+        .measurements
+        .iter()
+        .map(|m| m.message.clone())
+        .collect();
+    assert_eq!(
+        messages,
+        [
+            "Post \"http://p:9090/*****/x\": refused",
+            "Post \"http://p:9090/*****/x\": refused",
+            "unexpected \"*****\"",
+            "as it is: *****",
+        ]
+    );
+}
+
+#[test]
 fn a_run_that_is_edited_and_a_secret_that_is_changed_count_from_the_next_question_on() {
     fn asked(plan: &RunPlan) -> &str {
         let prometheus = plan.tasks[0].request.provider.prometheus.as_ref().unwrap();

@@ -563,6 +563,11 @@ fn what_waits_for_something_else_says_why_the_weight_is_not_that_of_its_step() {
             "{state:?}: {text}"
         );
         assert!(!text.contains("% of the traffic"), "nobody knows it: {text}");
+        let both = told(&crash(missing));
+        assert!(
+            whole(&both).contains("create it. 0 of 1 pods of revision 2 are available."),
+            "{state:?}: {both:#?}"
+        );
     }
 }
 

@@ -304,3 +304,80 @@ fn length(time: chrono::TimeDelta) -> String {
         _ => format!("{} d", seconds / 86_400),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The lines that follow upon a metric with this result.
+    fn said(metric: &Value, result: &Value) -> Vec<String> {
+        let mut whole = json!({ "name": "m", "provider": { "prometheus": { "query": "up" } } });
+        extend(&mut whole, metric);
+        let mut found = json!({ "name": "m", "phase": "Running" });
+        extend(&mut found, result);
+        troubles(
+            &serde_json::from_value(whole).unwrap(),
+            &serde_json::from_value(found).unwrap(),
+        )
+    }
+
+    fn extend(whole: &mut Value, part: &Value) {
+        whole.as_object_mut().unwrap().extend(part.as_object().unwrap().clone());
+    }
+
+    fn error(message: &str) -> Value {
+        json!({ "phase": "Error", "message": message })
+    }
+
+    #[test]
+    fn a_metric_with_errors_says_the_last_one_and_how_many_more_end_it() {
+        let lines = said(
+            &json!({}),
+            &json!({ "error": 3, "consecutiveError": 3, "measurements": [error("first"), error("last\n  of all")] }),
+        );
+        assert_eq!(
+            lines,
+            [
+                "last error: last of all",
+                "it ends as Error with 2 more errors in a row (consecutiveErrorLimit 4), as Failed with 1 more bad one (failureLimit 0)",
+            ]
+        );
+    }
+
+    #[test]
+    fn limits_of_the_metric_count_and_an_answer_interrupts_the_row() {
+        let good = json!({ "phase": "Successful", "value": "1" });
+        let lines = said(
+            &json!({ "consecutiveErrorLimit": 1, "failureLimit": -1, "inconclusiveLimit": "2" }),
+            &json!({ "error": 1, "inconclusive": 1, "consecutiveError": 0, "measurements": [error("away"), good] }),
+        );
+        assert_eq!(lines[0], "last error: away");
+        assert_eq!(
+            lines[1],
+            "it ends as Error with 2 more errors in a row (consecutiveErrorLimit 1), \
+             as Inconclusive with 2 more inconclusive ones (inconclusiveLimit 2)"
+        );
+    }
+
+    #[test]
+    fn a_long_error_is_cut_between_characters() {
+        let long = "é".repeat(400);
+        let lines = said(&json!({}), &json!({ "error": 1, "measurements": [error(&long)] }));
+        assert_eq!(lines[0], format!("last error: {}…", "é".repeat(LONGEST_ERROR)));
+    }
+
+    #[test]
+    fn what_goes_well_is_over_or_decides_nothing_says_nothing_of_its_end() {
+        let good = json!({ "successful": 3, "measurements": [{ "phase": "Successful", "value": "1" }] });
+        assert_eq!(said(&json!({}), &good), Vec::<String>::new());
+        for more in [json!({ "dryRun": true }), json!({ "phase": "Error" })] {
+            let mut result = json!({ "error": 5, "consecutiveError": 5, "measurements": [error("away")] });
+            extend(&mut result, &more);
+            assert_eq!(said(&json!({}), &result), ["last error: away"]);
+        }
+    }
+}

@@ -340,6 +340,75 @@ fn what_cannot_be_played_is_refused_before_anything_starts() {
 }
 
 #[test]
+fn what_is_held_during_an_analysis_is_explained_with_why_it_fails_and_a_command_that_skips_nothing() {
+    let folder = std::env::temp_dir().join(format!("serin-explain-test-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let manifest = "
+apiVersion: argoproj.io/v1alpha1
+kind: AnalysisTemplate
+metadata: {name: errors, namespace: team}
+spec:
+  metrics:
+  - name: errors
+    interval: 1s
+    count: 60
+    consecutiveErrorLimit: 20
+    failureLimit: 2
+    successCondition: result[0] < 0.1
+    provider:
+      prometheus:
+        address: http://prometheus.monitoring.svc:9090
+        query: sum(rate(http_requests_total[10s])
+---
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: web, namespace: team}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: \"web:1\", ports: [{containerPort: 3000}]}]}
+  strategy: {canary: {steps: [{setWeight: 50}, {analysis: {templates: [{templateName: errors}]}}]}}
+";
+    fs::write(folder.join("web.yaml"), manifest).expect("it is written");
+    let path = folder.display().to_string();
+    let mut playground = Playground::start(&["--rps", "0", "--file", &path]);
+    playground.until("the Rollout is Healthy");
+    let rollout = ROLLOUT.replace("shop", "team").replace("rollouts/team", "rollouts/web");
+    let patch = |patch: &Value| {
+        let (to, kind) = (playground.address("api"), "application/merge-patch+json");
+        let (code, body) = ask(to, "PATCH", &rollout, "localhost", kind, &patch.to_string());
+        assert_eq!(code, 200, "{body}");
+    };
+    let explained = || {
+        let output = Command::new(env!("CARGO_BIN_EXE_serin"))
+            .args(["explain", "rollout/web", "-n", "team", "--kubeconfig"])
+            .arg(playground.at["kubeconfig"].as_str().expect("a path"))
+            .output()
+            .expect("it can be run");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let image = json!([{"name": "web", "image": "web:2", "ports": [{"containerPort": 3000}]}]);
+    patch(&json!({"spec": {"template": {"spec": {"containers": image}}}}));
+    soon("failing", || explained().contains("last error: "));
+    patch(&json!({"spec": {"paused": true}}));
+    soon("held", || explained().contains("PausedByPerson"));
+    let text = explained();
+    for words in [
+        "It is held at step 2/2 (analysis), with 1 pod.",
+        "(of the step) is Running.",
+        r#"next   Set spec.paused to false (kubectl patch rollout web -n team --type merge -p '{"spec":{"paused":false}}')."#,
+        "last error: ",
+        "(consecutiveErrorLimit 20), as Failed with 3 more bad ones (failureLimit 2)",
+    ] {
+        assert!(text.contains(words), "{words:?} is missing in:\n{text}");
+    }
+    fs::remove_dir_all(folder).expect("the test's own folder");
+}
+
+#[test]
 fn a_port_that_is_taken_is_named_with_its_option() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();

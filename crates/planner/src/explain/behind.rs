@@ -26,15 +26,13 @@ pub(super) fn route<'a>(s: &Situation<'a>) -> Option<&'a str> {
 
 /// Sentences for a release that waits for something else; none when the step has what it asks for.
 pub(super) fn why(s: &Situation<'_>) -> Vec<String> {
+    let mut why = Vec::new();
     if let Some(problem) = route(s) {
         let problem = problem.trim_end_matches('.');
-        return vec![format!("No weight can be set and no step is passed: {problem}.")];
+        why.push(format!("No weight can be set and no step is passed: {problem}."));
     }
     let lead = weight(s);
-    let Some(new) = s.new else { return Vec::new() };
-    if let Some(Awaited::Newest { has, wanted }) = s.count_awaited(false)
-        && has < wanted
-    {
+    if let (Some(new), Some((has, wanted))) = (s.new, missing(s)) {
         let asked = if new.replicas < wanted {
             format!(" ({} asked for)", new.replicas)
         } else {
@@ -44,27 +42,35 @@ pub(super) fn why(s: &Situation<'_>) -> Vec<String> {
             "{has} of {wanted} pods of revision {} are available{asked}.",
             s.revision()
         );
-        let pods = lead.map_or_else(|| pods.clone(), |lead| format!("{lead}: {pods}"));
+        why.push(match lead {
+            Some(lead) => format!("{lead}: {pods}"),
+            None => pods,
+        });
         let failure = failure(s);
-        // Pods that nobody asked for need no looking at.
-        let look = match failure.is_empty() {
-            true if has < new.replicas => Some(text::look_at_pods(s, new.hash())),
-            true => None,
-            false => Some(failure),
-        };
-        return std::iter::once(pods).chain(look).collect();
+        if !failure.is_empty() {
+            why.push(failure);
+        } else if has < new.replicas {
+            // Pods that nobody asked for need no looking at.
+            why.push(text::look_at_pods(s, new.hash()));
+        }
+    } else if let (Some(lead), (_, Some(hold))) = (lead, traffic::waiting(s, &PauseDecision::default())) {
+        why.push(format!("{lead}: {}", waits_for(s, hold)));
     }
-    let (_, hold) = traffic::waiting(s, &PauseDecision::default());
-    match (lead, hold) {
-        (Some(lead), Some(hold)) => vec![format!("{lead}: {}", waits_for(s, hold))],
-        _ => Vec::new(),
+    why
+}
+
+/// Pods of the newest revision that are available, and that its step asks for, when it has too few.
+fn missing(s: &Situation<'_>) -> Option<(i32, i32)> {
+    match s.count_awaited(false) {
+        Some(Awaited::Newest { has, wanted }) if has < wanted => Some((has, wanted)),
+        _ => None,
     }
 }
 
 /// The weight that a step asks for and that a route does not have.
 fn weight(s: &Situation<'_>) -> Option<String> {
     let updating = s.stable.is_some() && !s.is_fully_promoted() && !s.before.promote_full;
-    if !s.has_router() || !updating || s.spec.desired_replicas() == 0 {
+    if !s.has_router() || route(s).is_some() || !updating || s.spec.desired_replicas() == 0 {
         return None;
     }
     let wanted = s.set_weight(false);
