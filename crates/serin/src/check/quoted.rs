@@ -3,6 +3,7 @@
 //! Only what comes from outside goes through here: words of a provider, and parts of a query with its arguments in place. Our own
 //! sentences and the names of objects never do: a Secret may hold a word as common as `default`, and they hold no Secret.
 
+use serin_analysis::redact::begins_with;
 use serin_promql::Selected;
 
 /// Stands for a Secret's value.
@@ -28,12 +29,6 @@ impl<'a> Secrets<'a> {
         let mut text = text.to_owned();
         for value in &self.0 {
             text = without(&text, value);
-            // As it stands within quotes.
-            let quoted = format!("{value:?}");
-            let inner = quoted.trim_matches('"');
-            if inner != *value {
-                text = without(&text, inner);
-            }
         }
         text
     }
@@ -50,21 +45,25 @@ impl<'a> Secrets<'a> {
     }
 }
 
+/// The text without a value, as it is and in the forms that addresses and quotations give it.
 fn without(text: &str, value: &str) -> String {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let is_short = value.chars().count() < SHORT;
     let mut out = String::new();
     let mut rest = text;
-    while let Some(at) = rest.find(value) {
-        let (before, found) = rest.split_at(at);
-        let after = &found[value.len()..];
-        let previous = before.chars().next_back().or_else(|| out.chars().next_back());
-        let is_part = previous.is_some_and(is_word) || after.chars().next().is_some_and(is_word);
-        out.push_str(before);
-        out.push_str(if is_short && is_part { value } else { HIDDEN });
-        rest = after;
+    let mut previous: Option<char> = None;
+    while let Some(next) = rest.chars().next() {
+        let found = begins_with(rest, value).filter(|length| *length > 0);
+        let whole = found.filter(|length| {
+            let follows = rest[*length..].chars().next();
+            !is_short || !(previous.is_some_and(is_word) || follows.is_some_and(is_word))
+        });
+        let length = whole.unwrap_or(next.len_utf8());
+        let (taken, others) = rest.split_at(length);
+        out.push_str(if whole.is_some() { HIDDEN } else { taken });
+        previous = taken.chars().next_back();
+        rest = others;
     }
-    out.push_str(rest);
     out
 }
 
@@ -94,5 +93,6 @@ mod tests {
     #[test]
     fn values_are_hidden_as_they_stand_within_quotes_too() {
         assert_eq!(hide(&["a\"b\\c"], r#"{x="a\"b\\c"}"#), r#"{x="***"}"#);
+        assert_eq!(hide(&["a b/c"], "GET /?token=a%20b%2Fc&x=1"), "GET /?token=***&x=1");
     }
 }
