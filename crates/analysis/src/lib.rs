@@ -15,7 +15,7 @@
 //! After a crash the memory is empty: what was in flight is simply asked again.
 
 mod metric;
-mod redact;
+pub mod redact;
 mod rules;
 mod run;
 mod setup;

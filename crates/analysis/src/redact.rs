@@ -18,7 +18,7 @@ pub(crate) fn redact(text: &str, secret: &str, instead: &str) -> String {
 }
 
 /// How long the secret is at the beginning of the text, in whatever form.
-fn begins_with(text: &str, secret: &str) -> Option<usize> {
+pub fn begins_with(text: &str, secret: &str) -> Option<usize> {
     // A `\` or `%` of the secret is written as two, or as `%25`, where anything is: the longer form comes first.
     let written = secret.chars().try_fold(text, |rest, wanted| {
         quoted(rest, wanted)

@@ -21,6 +21,9 @@ const USER: &str = "serin";
 const NAMESPACE: &str = "argo-rollouts";
 const LEASE: &str = "argo-rollouts-controller-lock";
 
+/// On that namespace: where the playground's Prometheus is, for who wants to ask it as the controller does (`serin check`).
+pub const PROMETHEUS_ANNOTATION: &str = "playground.serin.dev/prometheus";
+
 /// What it waits for, in the planner's words. How a release ends is told by what it does.
 fn explained(known: &Explanation) -> Option<String> {
     let is_told_otherwise = matches!(
@@ -46,12 +49,9 @@ impl Controller {
         metrics: TcpListener,
         notes: &Notes,
     ) -> Result<Self, Error> {
-        crate::create(
-            cluster,
-            "namespaces",
-            json!({"metadata": {"name": NAMESPACE}}),
-            NAMESPACE,
-        )?;
+        let annotations = json!({PROMETHEUS_ANNOTATION: format!("http://{prometheus}")});
+        let namespace = json!({"metadata": {"name": NAMESPACE, "annotations": annotations}});
+        crate::create(cluster, "namespaces", namespace, NAMESPACE)?;
         let settings = ProviderSettings {
             prometheus_address: Some(format!("http://{prometheus}")),
         };
@@ -77,9 +77,10 @@ impl Controller {
         };
         let listener = notes.clone();
         let context = Context::new(cluster.client(USER), Clock::System, providers, config);
-        let context = Arc::new(context.telling(Box::new(move |_, explanation| {
+        let context = Arc::new(context.telling(Box::new(move |key, explanation| {
             if let Some(text) = explained(explanation) {
-                listener.tell(Tone::Plain, text);
+                let rollout = (key.namespace.clone(), key.name.clone());
+                listener.tell(Tone::Plain, Some(rollout), text);
             }
         })));
         let router = health::metrics(Arc::clone(&context));

@@ -1,6 +1,7 @@
 //! The gateway: a proxy on loopback that follows HTTPRoutes, counts, and tells in the routes' and Gateways' status that it does.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
@@ -16,9 +17,9 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
 
 use crate::{
     metrics::Requests,
-    notes::Notes,
+    notes::{Name, Notes},
     pods::Pods,
-    routes::{Backend, Balance, Table},
+    routes::{self, Backend, Balance, Table},
     wire::{Client, Server, Whole, text},
 };
 
@@ -189,8 +190,8 @@ async fn follow(state: Arc<State>, cluster: Cluster, pods: Pods, mut changed: wa
     let mut changes = cluster.changes();
     loop {
         changes.mark_unchanged();
-        let routes = cluster.list("httproutes");
-        for route in &routes {
+        let all = cluster.list("httproutes");
+        for route in &all {
             let rules = route.at("/spec/rules").and_then(Value::as_array).into_iter().flatten();
             if rules
                 .clone()
@@ -201,13 +202,26 @@ async fn follow(state: Arc<State>, cluster: Cluster, pods: Pods, mut changed: wa
             }
         }
         let (services, slices) = (cluster.list("services"), cluster.list("endpointslices"));
-        let table = Table::new(&routes, &services, &slices, &pods.running());
-        *state.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
-        for gateway in cluster.list("gateways") {
-            tell_gateway(&cluster, &gateway);
+        let gateways = cluster.list("gateways");
+        let names = |objects: &[Arc<Value>]| -> BTreeSet<Name> { objects.iter().map(|o| routes::name(o)).collect() };
+        let (known, backends) = (names(&gateways), names(&services));
+        let (served, loose): (Vec<_>, Vec<_>) = all
+            .iter()
+            .cloned()
+            .partition(|route| routes::is_attached(route, &known, &backends));
+        for route in loose {
+            let (_, name) = routes::name(&route);
+            notes.say(format!(
+                "HTTPRoute/{name} is not served: none of the Gateways in its parentRefs exists"
+            ));
         }
-        for route in &routes {
-            tell_route(&cluster, route);
+        let table = Table::new(&served, &services, &slices, &pods.running());
+        *state.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        for gateway in &gateways {
+            tell_gateway(&cluster, gateway);
+        }
+        for route in &all {
+            tell_route(&cluster, route, &known, &backends);
         }
         tokio::select! {
             () = changes.changed() => {}
@@ -217,18 +231,26 @@ async fn follow(state: Arc<State>, cluster: Cluster, pods: Pods, mut changed: wa
     }
 }
 
-fn condition(kind: &str, reason: &str, holds: bool, generation: &Value, now: &str) -> Value {
+/// A condition; with a message it does not hold.
+fn condition(kind: &str, reason: &str, message: &str, generation: &Value, now: &str) -> Value {
+    let status = if message.is_empty() { "True" } else { "False" };
     json!({
-        "type": kind, "status": if holds { "True" } else { "False" }, "reason": reason, "message": "",
+        "type": kind, "status": status, "reason": reason, "message": message,
         "observedGeneration": generation, "lastTransitionTime": now,
     })
 }
 
-/// A route is accepted by each Gateway that there is.
-fn tell_route(cluster: &Cluster, route: &Value) {
-    let of = |path: &str| route.at(path).and_then(Value::as_str).unwrap_or_default();
-    let (namespace, generation) = (of("/metadata/namespace"), &route["metadata"]["generation"]);
+/// A route is accepted by each Gateway that there is; its references are resolved where all its Services are there.
+fn tell_route(cluster: &Cluster, route: &Value, gateways: &BTreeSet<Name>, services: &BTreeSet<Name>) {
+    let (namespace, _) = routes::name(route);
+    let generation = &route["metadata"]["generation"];
     let now = stamp(cluster);
+    let missing = routes::missing_backends(route, services);
+    let (reason, message) = if missing.is_empty() {
+        ("ResolvedRefs", String::new())
+    } else {
+        ("BackendNotFound", format!("there is no Service {}", missing.join(", ")))
+    };
     let parents = route
         .at("/spec/parentRefs")
         .and_then(Value::as_array)
@@ -237,15 +259,16 @@ fn tell_route(cluster: &Cluster, route: &Value) {
     let parents: Vec<Value> = parents
         .filter(|parent| {
             let of = |field: &str| parent[field].as_str();
-            let at = of("namespace").unwrap_or(namespace);
-            cluster.get("gateways", at, of("name").unwrap_or_default()).is_some()
+            let at = of("namespace").unwrap_or(&namespace);
+            matches!(of("kind"), None | Some("Gateway"))
+                && gateways.contains(&(at.to_owned(), of("name").unwrap_or_default().to_owned()))
         })
         .map(|parent| {
             json!({
                 "parentRef": parent, "controllerName": CONTROLLER,
                 "conditions": [
-                    condition("Accepted", "Accepted", true, generation, &now),
-                    condition("ResolvedRefs", "ResolvedRefs", true, generation, &now),
+                    condition("Accepted", "Accepted", "", generation, &now),
+                    condition("ResolvedRefs", reason, &message, generation, &now),
                 ],
             })
         })
@@ -258,8 +281,8 @@ fn tell_gateway(cluster: &Cluster, gateway: &Value) {
     let now = stamp(cluster);
     let both = |second: &str| {
         json!([
-            condition("Accepted", "Accepted", true, generation, &now),
-            condition(second, second, true, generation, &now),
+            condition("Accepted", "Accepted", "", generation, &now),
+            condition(second, second, "", generation, &now),
         ])
     };
     let listeners = gateway

@@ -44,9 +44,10 @@ use tokio::{
 };
 
 pub use behaviour::{ANNOTATION, VARIABLE};
+pub use controller::PROMETHEUS_ANNOTATION;
 pub use folder::Folder;
 pub use load::{Counts, Door};
-pub use notes::{Line, Tone};
+pub use notes::{Line, Name, Tone};
 pub use prometheus::find as find_prometheus;
 pub use stage::Stage;
 
@@ -72,6 +73,16 @@ pub enum Error {
     /// No address on loopback.
     #[error("cannot listen on loopback: {0}")]
     Listen(#[source] io::Error),
+    /// A port that was asked for.
+    #[error("cannot listen on {address}; choose another port with {option} PORT, or any that is free with {option} 0")]
+    Port {
+        /// Where.
+        address: SocketAddr,
+        /// What chooses it.
+        option: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
     /// A file or program.
     #[error("cannot {what} {}: {source}", path.display())]
     File {
@@ -227,18 +238,17 @@ impl Playground {
 
         // Everybody's doors.
         let client = Arc::<Client>::default();
-        let listen = |port: u16| async move {
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            TcpListener::bind(address).await.map_err(Error::Listen)
-        };
-        let (api_server, api_address) = api::serve(&cluster, listen(options.api_port).await?)?;
+        let api = listen("--api-port", options.api_port).await?;
+        let gateway = listen("--gateway-port", options.gateway_port).await?;
+        let (api_server, api_address) = api::serve(&cluster, api)?;
         let kubeconfig = folder.path().join("kubeconfig");
         let text = api::kubeconfig(api_address, options.stage.rollouts.first());
         std::fs::write(&kubeconfig, text).map_err(|e| Error::file("write", &kubeconfig, e))?;
-        let gateway = listen(options.gateway_port).await?;
         let gateway = Gateway::start(gateway, &cluster, &pods, changes.clone(), &notes, &client).await;
         let gateway = gateway.map_err(Error::Listen)?;
-        let controller_metrics = listen(0).await?;
+        let controller_metrics = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .map_err(Error::Listen)?;
         let controller_address = controller_metrics.local_addr().map_err(Error::Listen)?;
 
         // Who measures.
@@ -298,9 +308,10 @@ impl Playground {
                     "not everything on stage is healthy after {UP:?}; users come all the same"
                 ));
             }
-            for door in &options.stage.doors {
+            for (rollout, door) in options.stage.rollouts.iter().zip(&options.stage.doors) {
                 let users = load::send(
                     playground.gateway.address,
+                    rollout.clone(),
                     door.clone(),
                     options.rps,
                     Arc::clone(&client),
@@ -369,7 +380,7 @@ impl Playground {
     /// What users met so far: all of it.
     pub fn users(&self) -> Counts {
         let all = self.met.so_far();
-        let all = all.values();
+        let all = all.values().flat_map(BTreeMap::values);
         all.fold(Counts::default(), |sum, counts| Counts {
             requests: sum.requests + counts.requests,
             failed: sum.failed + counts.failed,
@@ -427,6 +438,17 @@ impl Playground {
         drop(self);
         sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// A port on loopback that somebody may have chosen; 0: any.
+async fn listen(option: &'static str, port: u16) -> Result<TcpListener, Error> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|source| Error::Port {
+        address,
+        option,
+        source,
+    })
 }
 
 fn create(cluster: &Cluster, resource: &str, object: Value, what: &str) -> Result<(), Error> {

@@ -7,6 +7,9 @@ use std::{
 
 use tokio::{sync::mpsc, time::Instant};
 
+/// Namespace and name.
+pub type Name = (String, String);
+
 /// How a line is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
@@ -29,6 +32,8 @@ pub struct Line {
     pub at: Instant,
     /// How it is meant.
     pub tone: Tone,
+    /// The Rollout that it is about, if it is about one: namespace and name.
+    pub rollout: Option<Name>,
     /// The line.
     pub text: String,
 }
@@ -51,16 +56,17 @@ impl Notes {
     pub(crate) fn say(&self, text: String) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.insert(text.clone()) {
-            self.tell(Tone::Note, text);
+            self.tell(Tone::Note, None, text);
         }
     }
 
     /// Tells what happened.
-    pub(crate) fn tell(&self, tone: Tone, text: String) {
+    pub(crate) fn tell(&self, tone: Tone, rollout: Option<Name>, text: String) {
         // Nobody listens any more only at the very end.
         let _ = self.lines.send(Line {
             at: Instant::now(),
             tone,
+            rollout,
             text,
         });
     }

@@ -3,16 +3,17 @@
 //! Hosts, paths, methods and headers are matched with the precedence of the Gateway API; filters are not carried out. A host
 //! that no route has but that is a Service's name (`shop.default`, `shop.default.svc`) goes to that Service.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use http::{HeaderMap, Method};
 use serde_json::Value;
 use serin_model::At as _;
 
-use crate::pods::Running;
-
-/// Namespace and name.
-pub(crate) type Name = (String, String);
+use crate::{notes::Name, pods::Running};
 
 /// Everything that the gateway knows.
 #[derive(Debug, Default)]
@@ -172,6 +173,41 @@ impl Rule {
     }
 }
 
+/// Whether a route hangs on anything: a Gateway that is there, or for a mesh a Service.
+pub(crate) fn is_attached(route: &Value, gateways: &BTreeSet<Name>, services: &BTreeSet<Name>) -> bool {
+    let own = name(route).0;
+    list(route.at("/spec/parentRefs")).iter().any(|parent| {
+        let of = |field: &str| parent[field].as_str();
+        let parent = (
+            of("namespace").unwrap_or(&own).to_owned(),
+            of("name").unwrap_or_default().to_owned(),
+        );
+        match of("kind") {
+            None | Some("Gateway") => gateways.contains(&parent),
+            Some("Service") => services.contains(&parent),
+            Some(_) => false,
+        }
+    })
+}
+
+/// Services that a route sends to and that are not there, each once.
+pub(crate) fn missing_backends(route: &Value, services: &BTreeSet<Name>) -> Vec<String> {
+    let own = name(route).0;
+    let rules = list(route.at("/spec/rules")).iter();
+    let backends = rules.flat_map(|rule| list(rule.get("backendRefs")));
+    let missing: BTreeSet<String> = backends
+        .filter(|backend| matches!(backend["kind"].as_str(), None | Some("Service")))
+        .filter_map(|backend| {
+            let of = |field: &str| backend[field].as_str();
+            let namespace = of("namespace").unwrap_or(&own);
+            let service = of("name").unwrap_or_default();
+            let is_there = services.contains(&(namespace.to_owned(), service.to_owned()));
+            (!is_there).then(|| format!("{namespace}/{service}"))
+        })
+        .collect();
+    missing.into_iter().collect()
+}
+
 /// What each backend got less than its share so far: the split is exact.
 #[derive(Debug, Default)]
 pub(crate) struct Balance {
@@ -248,7 +284,7 @@ fn host_only(host: &str) -> String {
     host.split(':').next().unwrap_or(host).to_lowercase()
 }
 
-fn name(object: &Value) -> Name {
+pub(crate) fn name(object: &Value) -> Name {
     let text = |path: &str| object.at(path).and_then(Value::as_str).unwrap_or_default().to_owned();
     (text("/metadata/namespace"), text("/metadata/name"))
 }
@@ -331,6 +367,39 @@ mod tests {
             let to_canary = (0..100).filter(|_| balance.backend(rule).is_some_and(|b| b.service == "canary"));
             assert_eq!(to_canary.count() as u64, weight);
         }
+    }
+
+    #[test]
+    fn a_route_is_attached_to_a_gateway_that_exists_and_names_its_missing_services() {
+        let names =
+            |names: &[&str]| -> BTreeSet<Name> { names.iter().map(|n| ("n".to_owned(), (*n).to_owned())).collect() };
+        let with_parent = |parent: Value| {
+            let mut route = route(
+                "shop",
+                &[],
+                json!([{"backendRefs": [{"name": "stable"}, {"name": "canary"}]}]),
+            );
+            route["spec"]["parentRefs"] = json!([parent]);
+            route
+        };
+        let (gateways, services) = (names(&["gateway"]), names(&["stable"]));
+        for (parent, expected) in [
+            (json!({"name": "gateway"}), true),
+            (json!({"name": "gateway", "namespace": "elsewhere"}), false),
+            (json!({"name": "gone"}), false),
+            (json!({"kind": "Service", "group": "", "name": "stable"}), true),
+            (json!({"kind": "Mesh", "name": "gateway"}), false),
+        ] {
+            assert_eq!(
+                is_attached(&with_parent(parent.clone()), &gateways, &services),
+                expected,
+                "{parent}"
+            );
+        }
+        assert!(!is_attached(&route("shop", &[], json!([])), &gateways, &services));
+        let route = with_parent(json!({"name": "gateway"}));
+        assert_eq!(missing_backends(&route, &services), ["n/canary"]);
+        assert!(missing_backends(&route, &names(&["stable", "canary"])).is_empty());
     }
 
     #[test]

@@ -300,8 +300,9 @@ fn templates(value: &Value) -> BTreeSet<String> {
 fn order(kind: &str) -> u8 {
     match kind {
         "Namespace" | "CustomResourceDefinition" => 0,
-        "Rollout" => 2,
-        _ => 1,
+        "Gateway" | "Service" => 1,
+        "Rollout" => 3,
+        _ => 2,
     }
 }
 
@@ -390,11 +391,11 @@ spec:
         let stage = Stage::of(manifests::documents("web.yaml", text).expect("YAML"));
         let wanted = [
             "Namespace/team",
-            "AnalysisTemplate/http-error-rate",
             "Service/web-stable",
             "Service/web-canary",
-            "HTTPRoute/web",
             "Gateway/gateway",
+            "AnalysisTemplate/http-error-rate",
+            "HTTPRoute/web",
             "Rollout/web",
         ];
         assert_eq!(titles(&stage), wanted);

@@ -162,12 +162,12 @@ async fn answer(state: &Mutex<State>, request: Request<Incoming>) -> Response<Wh
         "/-/ready" | "/-/healthy" => return text(StatusCode::OK, "ready\n"),
         "/api/v1/query" => {}
         path if path.starts_with("/api/v1/") => {
-            let why = "no Prometheus was found: in its place only instant queries (/api/v1/query) are answered; \
+            let why = "there is no Prometheus: in its place only instant queries (/api/v1/query) are answered; \
                        start the playground with --prometheus PATH";
             return json(501, &api::failure("not_implemented", why));
         }
         _ => {
-            let help = "In place of a Prometheus, which was not found. /api/v1/query?query=up is answered.\n";
+            let help = "In place of a Prometheus. /api/v1/query?query=up is answered.\n";
             return text(StatusCode::OK, help);
         }
     }

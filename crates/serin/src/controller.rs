@@ -78,7 +78,7 @@ pub(crate) struct Flags {
     #[arg(long, default_value_t = 10)]
     rollout_threads: usize,
     /// debug, info, warn or error; or a filter such as `serin_controller=debug,info`.
-    #[arg(long, default_value = "info")]
+    #[arg(long, default_value = "info", value_parser = crate::loglevel::checked)]
     loglevel: String,
     /// Format of the log.
     #[arg(long, value_enum, default_value = "text")]

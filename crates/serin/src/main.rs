@@ -9,6 +9,7 @@ mod cluster;
 mod controller;
 mod explain;
 mod files;
+mod loglevel;
 mod playground;
 mod rehearse;
 

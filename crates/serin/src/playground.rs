@@ -1,16 +1,18 @@
 //! `serin playground`: flags, the terminal, and the end.
 
 use std::{
+    collections::BTreeSet,
     io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::json;
-use serin_playground::{Folder, Line, Options, Playground, Stage, Tone, find_prometheus};
+use serin_playground::{Folder, Line, Name, Options, Playground, Stage, Tone, find_prometheus};
 use serin_staging::fault::duration;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -49,7 +51,7 @@ pub(crate) struct Flags {
     #[arg(long)]
     json: bool,
     /// Level of the controller's log, which is a file: debug, info, warn or error.
-    #[arg(long, default_value = "info")]
+    #[arg(long, default_value = "info", value_parser = crate::loglevel::checked)]
     loglevel: String,
 }
 
@@ -100,10 +102,14 @@ fn stage(flags: &Flags) -> Result<Stage> {
 /// The Prometheus to start, if any.
 fn prometheus(flags: &Flags) -> Option<PathBuf> {
     match &flags.prometheus {
-        Some(none) if none == Path::new("none") => None,
+        Some(_) if wants_none(flags) => None,
         Some(program) => Some(program.clone()),
         None => find_prometheus(std::env::var_os("PATH").as_deref()),
     }
+}
+
+fn wants_none(flags: &Flags) -> bool {
+    flags.prometheus.as_deref() == Some(Path::new("none"))
 }
 
 async fn show(flags: &Flags, stage: Stage, begin: Instant) -> Result<ExitCode> {
@@ -122,7 +128,7 @@ async fn show(flags: &Flags, stage: Stage, begin: Instant) -> Result<ExitCode> {
         }
     };
     let mut end = std::pin::pin!(end);
-    let page = Page::new(flags, begin);
+    let page = Page::new(flags, &stage, begin);
     let options = Options {
         prometheus: prometheus(flags),
         rps: flags.rps,
@@ -151,12 +157,18 @@ async fn show(flags: &Flags, stage: Stage, begin: Instant) -> Result<ExitCode> {
                 return Err(error.into());
             }
             Some(line) = lines.recv() => page.line(&line),
-            Some(word) = typed.next() => {
-                if matches!(word.as_str(), "q" | "quit" | "exit") {
-                    break;
+            Some(line) = typed.next() => match wish(&options.stage, &line) {
+                Wish::End => break,
+                Wish::Nothing => {}
+                Wish::Release(index, image) => release(&page, &playground, &options.stage, index, &image),
+                Wish::Help(what) => {
+                    let wrong = match line.as_str() {
+                        "help" | "h" | "?" => String::new(),
+                        other => format!("{other:?} was not understood. "),
+                    };
+                    page.say(&format!("{wrong}You can type: {what}."));
                 }
-                release(&page, &playground, &options.stage, &word);
-            }
+            },
         }
     }
     let users = playground.users();
@@ -207,21 +219,79 @@ impl Typed {
 /// Releases by one word: tags.
 const WORDS: [(&str, &str); 3] = [("good", "v2"), ("errors", "v3-errors5"), ("slow", "v4-latency900ms")];
 
-fn release(page: &Page, playground: &Playground, stage: &Stage, word: &str) {
-    if word.is_empty() {
-        return;
+/// What somebody typed.
+#[derive(Debug, PartialEq, Eq)]
+enum Wish {
+    Nothing,
+    End,
+    /// The index of a Rollout, and its new image.
+    Release(usize, String),
+    /// Not understood, or asked for: what can be typed.
+    Help(String),
+}
+
+/// Reads a line: `good`, `shop:v2`, and with several Rollouts `web good`.
+fn wish(stage: &Stage, line: &str) -> Wish {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let named = |wanted: &str| {
+        let mut rollouts = stage.rollouts.iter();
+        rollouts.position(|(namespace, name)| name == wanted || format!("{namespace}/{name}") == wanted)
+    };
+    let (index, what) = match words.as_slice() {
+        [] => return Wish::Nothing,
+        ["q" | "quit" | "exit"] => return Wish::End,
+        [what] => (Some(0), *what),
+        [rollout, what] => (named(rollout), *what),
+        _ => (None, ""),
+    };
+    let Some(index) = index.filter(|index| *index < stage.rollouts.len()) else {
+        return Wish::Help(typable(stage));
+    };
+    let repository = stage.images.get(index).map_or("app", String::as_str);
+    match WORDS.iter().find(|(known, _)| *known == what) {
+        Some((_, tag)) => Wish::Release(index, format!("{repository}:{tag}")),
+        // Without a tag it is any word that was mistyped.
+        None if what
+            .split_once(':')
+            .is_some_and(|(name, tag)| !name.is_empty() && !tag.is_empty()) =>
+        {
+            Wish::Release(index, what.to_owned())
+        }
+        None => Wish::Help(typable(stage)),
     }
-    let repository = stage.images.first().map_or("app", String::as_str);
-    let image = match WORDS.iter().find(|(known, _)| *known == word) {
-        Some((_, tag)) => format!("{repository}:{tag}"),
-        None => word.to_owned(),
-    };
-    let Some((namespace, name)) = stage.rollouts.first() else {
+}
+
+/// What can be typed.
+fn typable(stage: &Stage) -> String {
+    let image = stage.images.first().map_or("app", String::as_str);
+    let all = format!("good, errors, slow, or an image with its tag, such as {image}:v2; q to end");
+    match stage.rollouts.as_slice() {
+        [(_, first), .., (_, last)] => {
+            format!("{all}. It goes to Rollout/{first}; to another one by its name before it: {last} good")
+        }
+        _ => all,
+    }
+}
+
+fn release(page: &Page, playground: &Playground, stage: &Stage, index: usize, image: &str) {
+    let Some((namespace, name)) = stage.rollouts.get(index) else {
         return;
     };
-    match playground.release(namespace, name, &image) {
-        Ok(()) => page.say(&format!("the image of Rollout/{name} becomes {image}")),
+    match playground.release(namespace, name, image) {
+        Ok(()) => page.say(&format!(
+            "the image of Rollout/{name} in namespace {namespace} becomes {image}"
+        )),
         Err(error) => page.say(&error.to_string()),
+    }
+}
+
+/// `web: ` where there are other Rollouts, with the namespace where another has the same name.
+fn prefix(rollout: &Name, known: &BTreeSet<Name>) -> String {
+    let (namespace, name) = rollout;
+    match known.len() {
+        0 | 1 => String::new(),
+        _ if known.iter().any(|other| other.1 == *name && other != rollout) => format!("{namespace}/{name}: "),
+        _ => format!("{name}: "),
     }
 }
 
@@ -229,16 +299,22 @@ fn release(page: &Page, playground: &Playground, stage: &Stage, word: &str) {
 struct Page {
     json: bool,
     colours: bool,
+    /// No Prometheus is wanted.
+    wants_none: bool,
     begin: Instant,
+    /// Every Rollout that there was so far.
+    known: Mutex<BTreeSet<Name>>,
     /// Told when nobody reads any more.
     unread: tokio::sync::Notify,
 }
 
 impl Page {
-    fn new(flags: &Flags, begin: Instant) -> Self {
+    fn new(flags: &Flags, stage: &Stage, begin: Instant) -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
         Self {
             json: flags.json,
+            wants_none: wants_none(flags),
+            known: Mutex::new(stage.rollouts.iter().cloned().collect()),
             unread: tokio::sync::Notify::new(),
             colours: std::io::stdout().is_terminal() && !plain,
             begin,
@@ -290,9 +366,12 @@ impl Page {
         let prometheus = match &options.prometheus {
             Some(program) => program.display().to_string(),
             None => {
-                "none was found in PATH (or named with --prometheus): in its place PromQL is evaluated here, over real \
-                     scrapes"
-                    .to_owned()
+                let why = if self.wants_none {
+                    "none, as --prometheus none says"
+                } else {
+                    "none was found in PATH (--prometheus names one)"
+                };
+                format!("{why}: in its place PromQL is evaluated here, over real scrapes")
             }
         };
         let mut rows = vec![
@@ -356,7 +435,7 @@ impl Page {
             self.say(&format!("  {command}"));
         }
         if std::io::stdin().is_terminal() {
-            self.say("\nor type here: good, errors, slow, or an image; q to end.");
+            self.say(&format!("\nor type here: {}.", typable(&options.stage)));
         }
         self.say("");
     }
@@ -365,7 +444,14 @@ impl Page {
         let at = line.at.saturating_duration_since(self.begin).as_secs_f64();
         if self.json {
             let tone = format!("{:?}", line.tone).to_lowercase();
-            self.print(&json!({"at": (at * 1000.0).round() / 1000.0, "kind": tone, "text": line.text}).to_string());
+            let rollout = line
+                .rollout
+                .as_ref()
+                .map(|(namespace, name)| format!("{namespace}/{name}"));
+            let line = json!({
+                "at": (at * 1000.0).round() / 1000.0, "kind": tone, "rollout": rollout, "text": line.text,
+            });
+            self.print(&line.to_string());
             return;
         }
         let colour = match line.tone {
@@ -376,6 +462,72 @@ impl Page {
             Tone::Note => "2",
         };
         let clock = self.paint("2", &format!("{at:>7.1} s"));
-        self.print(&format!("{clock}  {}", self.paint(colour, &line.text)));
+        let whom = line.rollout.as_ref().map_or_else(String::new, |rollout| {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.insert(rollout.clone());
+            prefix(rollout, &known)
+        });
+        self.print(&format!(
+            "{clock}  {}",
+            self.paint(colour, &format!("{whom}{}", line.text))
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two() -> Stage {
+        let named = |name: &str| ("team".to_owned(), name.to_owned());
+        Stage {
+            rollouts: vec![named("web"), named("api")],
+            images: vec!["web".to_owned(), "registry:5000/api".to_owned()],
+            ..Stage::default()
+        }
+    }
+
+    #[test]
+    fn words_and_images_release_and_anything_else_is_answered_with_what_can_be_typed() {
+        let of = |line: &str| wish(&two(), line);
+        let release = |index: usize, image: &str| Wish::Release(index, image.to_owned());
+        assert_eq!(of(""), Wish::Nothing);
+        assert_eq!(of("quit"), Wish::End);
+        assert_eq!(of("good"), release(0, "web:v2"));
+        assert_eq!(of("web:v7"), release(0, "web:v7"));
+        assert_eq!(of("api errors"), release(1, "registry:5000/api:v3-errors5"));
+        assert_eq!(of("team/api x:1"), release(1, "x:1"));
+        for wrong in [
+            "help",
+            "foo bar",
+            "web",
+            "web help",
+            "nobody good",
+            "a b c",
+            ":v1",
+            "web:",
+        ] {
+            let Wish::Help(help) = of(wrong) else {
+                panic!("{wrong} is no help");
+            };
+            assert!(
+                help.contains("good, errors, slow") && help.contains("Rollout/web") && help.contains("api good"),
+                "{help}"
+            );
+        }
+        let Wish::Help(help) = wish(&Stage::shop(), "help") else {
+            panic!("no help");
+        };
+        assert!(help.contains("shop:v2") && !help.contains("Rollout/"), "{help}");
+    }
+
+    #[test]
+    fn lines_name_their_rollout_where_there_are_several() {
+        let name = |namespace: &str, name: &str| (namespace.to_owned(), name.to_owned());
+        let web = name("a", "web");
+        let known = |others: &[Name]| -> BTreeSet<Name> { others.iter().chain([&web]).cloned().collect() };
+        assert_eq!(prefix(&web, &known(&[])), "");
+        assert_eq!(prefix(&web, &known(&[name("a", "api")])), "web: ");
+        assert_eq!(prefix(&web, &known(&[name("b", "web")])), "a/web: ");
     }
 }

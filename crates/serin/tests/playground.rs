@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 
 const ROLLOUT: &str = "/apis/argoproj.io/v1alpha1/namespaces/shop/rollouts/shop";
 const ROUTE: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/shop/httproutes/shop";
+const SERVICE: &str = "/api/v1/namespaces/shop/services/shop-canary";
+const GATEWAY: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/shop/gateways/gateway";
 const PODS: &str = "/api/v1/namespaces/shop/pods";
 
 /// Whatever is waited for comes within seconds, or on a busy machine within this.
@@ -26,6 +28,8 @@ struct Playground {
     at: Value,
     /// Everything that was said so far.
     said: Vec<String>,
+    /// The last line that was read.
+    last: Value,
 }
 
 impl Playground {
@@ -44,6 +48,7 @@ impl Playground {
             lines,
             at,
             said: Vec::new(),
+            last: Value::Null,
         }
     }
 
@@ -65,6 +70,8 @@ impl Playground {
             let line: Value = serde_json::from_str(&line).expect("JSON");
             let text = line["text"].as_str().expect("a text").to_owned();
             self.said.push(text.clone());
+            assert!(line.get("rollout").is_some(), "{line}");
+            self.last = line;
             if text.contains(part) {
                 return text;
             }
@@ -323,6 +330,11 @@ fn what_cannot_be_played_is_refused_before_anything_starts() {
     };
     let error = run(&["--file", "/nowhere/at-all.yaml"]);
     assert!(error.contains("/nowhere/at-all.yaml"), "{error}");
+    let error = run(&["--loglevel", "xx"]);
+    assert!(
+        error.contains("'xx'") && error.contains("debug, info, warn, error"),
+        "{error}"
+    );
     let error = run(&["--scrape-interval", "10ms"]);
     assert!(error.contains("less than 100ms"), "{error}");
 }
@@ -394,4 +406,59 @@ spec:
         assert!(text.contains(words), "{words:?} is missing in:\n{text}");
     }
     fs::remove_dir_all(folder).expect("the test's own folder");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_its_option() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    for option in ["--api-port", "--gateway-port"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_serin"))
+            .args(["playground", "--json", "--rps", "0", option, &port])
+            .output()
+            .expect("it can be run");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success());
+        assert!(
+            error.contains(&format!("127.0.0.1:{port}")) && error.contains(option),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn whatever_has_no_route_has_failed_and_lines_say_of_which_rollout_they_are() {
+    let mut playground = Playground::start(&["--rps", "100", "--prometheus", "none"]);
+    playground.until("the Rollout is Healthy");
+    let api = playground.address("api");
+    let json = "application/json";
+    let (code, _) = ask(api, "GET", SERVICE, "localhost", "", "");
+    assert_eq!(code, 200);
+    assert_eq!(ask(api, "DELETE", SERVICE, "localhost", json, "").0, 200);
+    soon("told", || {
+        playground
+            .get(ROUTE)
+            .to_string()
+            .contains("there is no Service shop/shop-canary")
+    });
+    let resolved = playground.get(ROUTE);
+    let condition = resolved.pointer("/status/parents/0/conditions/1").expect("a condition");
+    assert_eq!(
+        (&condition["status"], &condition["reason"]),
+        (&json!("False"), &json!("BackendNotFound"))
+    );
+    assert_eq!(ask(api, "DELETE", GATEWAY, "localhost", json, "").0, 200);
+    soon("unserved", || {
+        ask(playground.address("gateway"), "GET", "/", "shop.example", "", "").0 == 404
+    });
+    assert_eq!(ask(api, "DELETE", ROUTE, "localhost", json, "").0, 200);
+    playground.until("HTTPRoute/shop is deleted");
+    let said = playground.until("nobody");
+    assert!(!said.contains("nobody 0") && !said.contains("(0 failed), v1"), "{said}");
+    let line = playground.last.clone();
+    assert_eq!(
+        (&line["rollout"], &line["kind"]),
+        (&json!("shop/shop"), &json!("bad")),
+        "{line}"
+    );
 }

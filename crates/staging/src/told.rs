@@ -126,6 +126,10 @@ fn with_arguments(run: &Value, condition: &str) -> String {
 }
 
 fn weights(before: Option<&Value>, now: Option<&Value>, add: &mut impl FnMut(String)) {
+    if before.is_some() && now.is_none() {
+        add(format!("HTTPRoute/{} is deleted", name_of(now, before)));
+        return;
+    }
     let weights = |object: Option<&Value>| -> Vec<String> {
         let rules = object.and_then(|o| o.at("/spec/rules")).and_then(Value::as_array);
         let backends = rules
@@ -138,7 +142,9 @@ fn weights(before: Option<&Value>, now: Option<&Value>, add: &mut impl FnMut(Str
             .collect()
     };
     let (old, new) = (weights(before), weights(now));
-    if old != new {
+    if old != new && new.is_empty() {
+        add(format!("HTTPRoute/{} has no backends any more", name_of(now, before)));
+    } else if old != new {
         add(format!(
             "weights of HTTPRoute/{}: {}",
             name_of(now, before),
@@ -208,6 +214,20 @@ mod tests {
         let line = "weights of HTTPRoute/shop: stable 90, canary 10".to_owned();
         assert_eq!(told("httproutes", Some(&route(0)), Some(&route(10))), [line]);
         assert!(told("httproutes", Some(&route(10)), Some(&route(10))).is_empty());
+    }
+
+    #[test]
+    fn a_route_that_goes_is_told_as_that() {
+        let route =
+            |backends: Value| json!({"metadata": {"name": "web"}, "spec": {"rules": [{"backendRefs": backends}]}});
+        let full = route(json!([{"name": "stable"}]));
+        assert_eq!(told("httproutes", Some(&full), None), ["HTTPRoute/web is deleted"]);
+        let empty = route(json!([]));
+        assert_eq!(
+            told("httproutes", Some(&full), Some(&empty)),
+            ["HTTPRoute/web has no backends any more"]
+        );
+        assert_eq!(told("httproutes", Some(&empty), None), ["HTTPRoute/web is deleted"]);
     }
 
     #[test]

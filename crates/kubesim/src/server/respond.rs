@@ -121,6 +121,7 @@ pub(super) struct Show {
     pub kind: Arc<Kind>,
     pub version: String,
     pub form: Form,
+    /// What ages are counted to.
     pub now: DateTime<Utc>,
 }
 

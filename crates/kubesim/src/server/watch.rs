@@ -285,6 +285,8 @@ impl Watch {
         let fault = intercept.map_or(WatchFault::Deliver, |intercept| {
             intercept.watch_event(&self.user, self.show.kind.resource.plural, &stored.value)
         });
+        // Ages are those of the moment in which they are sent: a watch may go on for long.
+        self.show.now = self.cluster.now();
         let object = if self.began {
             self.show.next_object(stored)
         } else {

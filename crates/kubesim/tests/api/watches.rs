@@ -199,3 +199,42 @@ async fn the_answer_to_a_write_comes_before_its_event() {
     body.frame().await.unwrap().unwrap();
     assert_eq!(cluster.elapsed() - answered, Duration::from_millis(2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn rows_of_a_watch_have_the_age_of_their_moment() {
+    let cluster = cluster();
+    post(&cluster, CONFIG_MAPS, &config_map("a", &json!({}))).await;
+    let version = cluster.resource_version();
+    let request = Request::builder()
+        .uri(format!(
+            "{CONFIG_MAPS}?watch=true&resourceVersion={version}&timeoutSeconds=120"
+        ))
+        .header(
+            "accept",
+            "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
+        )
+        .body(Full::new(Bytes::new()))
+        .unwrap();
+    let response = cluster.service("tester").oneshot(request).await.unwrap();
+    let rows = tokio::spawn(response.into_body().collect());
+    for seconds in [20, 30] {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        let change = json!({"data": {"after": seconds.to_string()}});
+        patch(&cluster, &format!("{CONFIG_MAPS}/a"), MERGE, &change).await;
+    }
+    let bytes = rows.await.unwrap().unwrap().to_bytes();
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    let events = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let ages: Vec<String> = events
+        .filter_map(|event| {
+            Some(
+                event["object"]["rows"][0]["cells"]
+                    .as_array()?
+                    .last()?
+                    .as_str()?
+                    .to_owned(),
+            )
+        })
+        .collect();
+    assert_eq!(ages, ["20s", "50s"]);
+}

@@ -2,19 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use serin_api::INSTANCE_ID_LABEL;
 
 use super::{
+    lease::{self, LOCK, held, span},
     line::{CONTROLLER, CONTROLLER_READY, CONTROLLER_VERSION, LEASE, Line, ROLLOUT_ATTENDED, TWO_CONTROLLERS},
     observed::{App, Observed, Read, Why, find, items, key, list, name, namespace, text},
 };
-
-/// The Lease of both controllers (compat 7.2).
-pub(super) const LOCK: &str = "argo-rollouts-controller-lock";
-/// Renewals are every two seconds; a Lease may be looked at just before one.
-const GRACE: TimeDelta = TimeDelta::seconds(5);
 
 /// Whose controller it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,11 +180,17 @@ fn switch(arguments: &[String], name: &str) -> Option<String> {
 
 pub(super) fn findings(seen: &Observed) -> Vec<Line> {
     let Ok(controllers) = &seen.controllers else {
-        return Vec::new();
+        return lease::alone(seen);
     };
     let mut lines = Vec::new();
     let serins: Vec<&Controller> = controllers.iter().filter(|c| c.product == Product::Serin).collect();
+    let playground = lease::playground(seen);
     if serins.is_empty() {
+        lines.extend(lease::alone(seen));
+    }
+    if let Some(playground) = playground.filter(|_| serins.is_empty()) {
+        lines.push(playground.controller());
+    } else if serins.is_empty() {
         let argo = controllers
             .iter()
             .find(|c| c.product == Product::Argo && c.replicas > 0);
@@ -262,37 +263,6 @@ fn deployment(controller: &Controller) -> Vec<Line> {
         )
     });
     lines
-}
-
-/// What a Lease says.
-struct Held<'a> {
-    holder: &'a str,
-    expires: Option<DateTime<Utc>>,
-}
-
-fn held(lease: &Value) -> Held<'_> {
-    let renewed = DateTime::parse_from_rfc3339(text(lease, "/spec/renewTime")).ok();
-    let seconds = lease
-        .pointer("/spec/leaseDurationSeconds")
-        .and_then(Value::as_i64)
-        .and_then(TimeDelta::try_seconds);
-    Held {
-        holder: text(lease, "/spec/holderIdentity"),
-        expires: renewed
-            .zip(seconds)
-            .and_then(|(renewed, seconds)| renewed.with_timezone(&Utc).checked_add_signed(seconds)),
-    }
-}
-
-impl Held<'_> {
-    fn is_fresh(&self, now: DateTime<Utc>) -> bool {
-        !self.holder.is_empty() && self.expires.is_some_and(|at| now <= at + GRACE)
-    }
-
-    /// The holder is `<host name>_<uuid>`, and a pod's host name is its own name.
-    fn pod(&self) -> &str {
-        self.holder.rsplit_once('_').map_or(self.holder, |(host, _)| host)
-    }
 }
 
 fn lease(seen: &Observed, controller: &Controller) -> Line {
@@ -415,17 +385,6 @@ fn owner(seen: &Observed, pod: &(String, String)) -> Option<Product> {
         return Some(Product::Serin);
     }
     (images.contains("argo-rollouts") || labels("app.kubernetes.io/name") == "argo-rollouts").then_some(Product::Argo)
-}
-
-/// A span for people.
-pub(super) fn span(span: TimeDelta) -> String {
-    let seconds = span.num_seconds().max(0);
-    match seconds {
-        0..=119 => format!("{seconds} s"),
-        120..=7199 => format!("{} min", seconds / 60),
-        7200..=172_799 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
-    }
 }
 
 /// Do two controllers work on the same Rollouts?

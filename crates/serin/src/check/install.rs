@@ -2,6 +2,7 @@
 
 use super::{
     controllers::Product,
+    lease,
     line::{CONTROLLER, INSTALL_ESCALATION, INSTALL_NAMESPACE, INSTALL_RIGHTS, Line},
     observed::Observed,
     rights::{self, Right},
@@ -50,7 +51,12 @@ pub(super) fn findings(seen: &Observed) -> Vec<Line> {
             ),
         });
     }
-    if seen.controllers.is_ok() && seen.controllers().is_empty() {
+    let holders = lease::alone(seen);
+    let is_free = holders.is_empty();
+    lines.extend(holders);
+    if let Some(playground) = lease::playground(seen) {
+        lines.push(playground.controller());
+    } else if is_free && seen.controllers.is_ok() && seen.controllers().is_empty() {
         lines.push(CONTROLLER.pass("", "no other controller is in the way"));
     }
     lines

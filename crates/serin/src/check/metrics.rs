@@ -16,6 +16,7 @@ use super::{
     controllers::Product,
     observed::{App, Observed, SecretKey, items, map, name, namespace},
     prometheus::Target,
+    quoted::HIDDEN,
 };
 
 /// Stands for a Secret that could not be read.
@@ -247,8 +248,16 @@ fn one(
         .iter()
         .filter(|c| c.product == Product::Serin)
         .find_map(|c| c.prometheus.clone());
-    let written = prometheus.address.clone().filter(|a| !a.trim().is_empty());
-    let address = seen.prometheus.clone().or(written).or(default);
+    let other = seen.prometheus.clone();
+    let address = |metric: &Metric| {
+        let written = metric.provider.prometheus.as_ref()?.address.clone();
+        let written = written.filter(|a| !a.trim().is_empty());
+        let address = other.clone().or(written).or(default.clone())?;
+        Some(address.trim().to_owned())
+    };
+    let hidden = secrets.keys().map(|name| (name.clone(), HIDDEN.to_owned())).collect();
+    let public = compose::resolve_metric(metric, args, &hidden).ok();
+    let public = public.and_then(|metric| address(&metric)).unwrap_or_default();
     let basic = prometheus
         .authentication
         .as_ref()
@@ -257,8 +266,9 @@ fn one(
             let text = |t: &Option<String>| t.clone().unwrap_or_default();
             (text(&basic.username), text(&basic.password))
         });
-    let target = address.map(|address| Target {
-        address: address.trim().to_owned(),
+    let target = address(&resolved).map(|address| Target {
+        address,
+        public,
         headers: prometheus
             .headers
             .iter()

@@ -8,12 +8,14 @@ mod capacity;
 mod controllers;
 mod definitions;
 mod install;
+mod lease;
 mod line;
 mod metrics;
 mod observe;
 mod observed;
 mod prometheus;
 mod quota;
+mod quoted;
 mod rbac;
 mod reader;
 mod rights;
@@ -111,7 +113,6 @@ fn findings(seen: &Observed) -> Vec<Line> {
             lines.extend(part(seen));
         }
     }
-    text::hide(&mut lines, seen.secrets.values().filter_map(|s| s.as_deref().ok()));
     text::sort(&mut lines);
     // Routes and Services that several Rollouts share are seen several times.
     lines.dedup();

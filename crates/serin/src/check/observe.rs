@@ -12,10 +12,13 @@ use serin_controller::Clock;
 use serin_providers::HttpTransport;
 
 use super::{
-    controllers::{Controller, LOCK, Product},
-    definitions, metrics,
+    controllers::{Controller, Product},
+    definitions,
+    lease::LOCK,
+    metrics,
     observed::{
-        App, Objects, Observed, Read, Rights, Scope, SecretKey, Trouble, Way, Why, items, list, name, namespace, text,
+        App, Objects, Observed, Read, Rights, Scope, SecretKey, Trouble, Way, Why, items, list, map, name, namespace,
+        text,
     },
     prometheus::{Asker, Counts, Reached, Target},
     rbac::Bindings,
@@ -68,6 +71,10 @@ pub(super) async fn observe(
     };
     let objects = objects(&reader, &scope, apps).await;
     let (controllers, has_all_controllers) = controllers(&reader, wanted, &home, &objects).await;
+    let home_object = reader.get("the namespace", &format!("/api/v1/namespaces/{home}")).await;
+    let annotations = home_object.as_ref().ok().and_then(Option::as_ref);
+    let annotations = annotations.map(|found| map(found, "/metadata/annotations"));
+    let playground_prometheus = annotations.and_then(|mut all| all.remove(serin_playground::PROMETHEUS_ANNOTATION));
     let mut seen = Observed {
         is_before: wanted.is_before,
         scope,
@@ -75,10 +82,11 @@ pub(super) async fn observe(
         version,
         groups,
         definitions,
-        home_exists: home_exists(&reader, &home).await,
-        home,
+        home_exists: home_object.map(|found| found.is_some()),
+        playground_prometheus,
         pods: Ok(Vec::new()),
-        leases: leases(&reader, &controllers).await,
+        leases: leases(&reader, &controllers, &home).await,
+        home,
         controllers,
         has_all_controllers,
         leaders: Ok(BTreeSet::new()),
@@ -117,13 +125,6 @@ async fn definitions_of(reader: &Reader) -> BTreeMap<String, Read<Option<Value>>
     }));
     let read = read.await;
     names.into_iter().zip(read).collect()
-}
-
-async fn home_exists(reader: &Reader, home: &str) -> Read<bool> {
-    let found = reader
-        .get("the namespace", &format!("/api/v1/namespaces/{home}"))
-        .await?;
-    Ok(found.is_some())
 }
 
 async fn rollouts(reader: &Reader, wanted: &Wanted) -> (Scope, Read<Vec<App>>) {
@@ -261,28 +262,27 @@ async fn controllers(reader: &Reader, wanted: &Wanted, home: &str, objects: &Obj
     (controllers, is_everywhere)
 }
 
-async fn leases(reader: &Reader, controllers: &Read<Vec<Controller>>) -> Read<Vec<Value>> {
+/// Leases of these controllers, and whoever's else there are under the usual name; where not all may be listed, those of `home`.
+async fn leases(reader: &Reader, controllers: &Read<Vec<Controller>>, home: &str) -> Read<Vec<Value>> {
     const LEASES: &str = "/apis/coordination.k8s.io/v1";
     let controllers = controllers.as_deref().unwrap_or_default();
-    let names: BTreeSet<String> = controllers
-        .iter()
-        .map(Controller::lease)
-        .chain([LOCK.to_owned()])
-        .collect();
-    let mut all = Vec::new();
+    let own = controllers.iter().map(|c| (c.lease(), c.namespace.clone()));
+    let all: BTreeSet<(String, String)> = own.chain([(LOCK.to_owned(), home.to_owned())]).collect();
+    let names: BTreeSet<&String> = all.iter().map(|(name, _)| name).collect();
+    let mut found = Vec::new();
     for name in names {
         let filter = format!("fieldSelector=metadata.name%3D{name}");
         match reader.list(LEASES, None, "leases", &filter).await {
-            Err(trouble) if trouble.why == Why::Forbidden && !controllers.is_empty() => {
-                for controller in controllers.iter().filter(|c| c.lease() == name) {
-                    let path = format!("{LEASES}/namespaces/{}/leases/{name}", controller.namespace);
-                    all.extend(reader.get("leases", &path).await?);
+            Err(trouble) if trouble.why == Why::Forbidden => {
+                for (_, namespace) in all.iter().filter(|(of, _)| of == name) {
+                    let path = format!("{LEASES}/namespaces/{namespace}/leases/{name}");
+                    found.extend(reader.get("leases", &path).await?);
                 }
             }
-            found => all.extend(found?),
+            listed => found.extend(listed?),
         }
     }
-    Ok(all)
+    Ok(found)
 }
 
 /// The pods of the controllers' namespaces, and which of Serin's say that they lead.
@@ -465,12 +465,7 @@ async fn ask(reader: &Reader, transport: &dyn HttpTransport, seen: &mut Observed
     if targets.is_empty() {
         // Nobody asks it yet; still it should be there when somebody does.
         let default = seen.controllers().iter().find_map(|c| c.prometheus.clone());
-        targets.extend(seen.prometheus.clone().or(default).map(|address| Target {
-            address,
-            headers: Vec::new(),
-            basic: None,
-            insecure: false,
-        }));
+        targets.extend(seen.prometheus.clone().or(default).map(Target::open));
     }
     let reached: Vec<(Target, Reached)> = join_all(targets.into_iter().map(|target| async {
         let reached = asker.reach(&target).await;

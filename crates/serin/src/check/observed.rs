@@ -17,6 +17,7 @@ use serin_api::{
 use super::{
     controllers::Controller,
     prometheus::{Counts, Reached, Target},
+    quoted::Secrets,
     rights::Right,
 };
 
@@ -164,6 +165,8 @@ pub(super) struct Observed {
     pub(super) home: String,
     /// Whether the namespace is there.
     pub(super) home_exists: Read<bool>,
+    /// Where a playground says that its Prometheus is.
+    pub(super) playground_prometheus: Option<String>,
     pub(super) controllers: Read<Vec<Controller>>,
     /// Those are all that there are.
     pub(super) has_all_controllers: bool,
@@ -190,6 +193,11 @@ impl Observed {
 
     pub(super) fn controllers(&self) -> &[Controller] {
         self.controllers.as_deref().unwrap_or_default()
+    }
+
+    /// What must not be printed.
+    pub(super) fn secret_values(&self) -> Secrets<'_> {
+        Secrets::new(self.secrets.values().filter_map(|read| read.as_deref().ok()))
     }
 
     /// Whether the API server serves `group/version`; yes when it did not say.

@@ -24,6 +24,8 @@ const SHOWN: usize = 5;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Target {
     pub(super) address: String,
+    /// The address without the Secrets that were put into it.
+    pub(super) public: String,
     pub(super) headers: Vec<(String, String)>,
     pub(super) basic: Option<(String, String)>,
     pub(super) insecure: bool,
@@ -38,9 +40,20 @@ impl fmt::Debug for Target {
 }
 
 impl Target {
+    /// One that is asked without any credentials.
+    pub(super) fn open(address: String) -> Self {
+        Self {
+            public: address.clone(),
+            address,
+            headers: Vec::new(),
+            basic: None,
+            insecure: false,
+        }
+    }
+
     /// The address without name and password.
     pub(super) fn shown(&self) -> String {
-        let address = self.address.split(['?', '#']).next().unwrap_or_default();
+        let address = self.public.split(['?', '#']).next().unwrap_or_default();
         let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
         let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
@@ -151,8 +164,10 @@ pub(super) enum Failure {
     Silent { direct: String, proxied: Option<Proxied> },
     /// It wants other credentials.
     Refused(u16),
-    /// It answers, but not as Prometheus does.
-    Strange(String),
+    /// It answers with a code and a reason.
+    Said(u16, String),
+    /// It answers with this code, but not as Prometheus does.
+    Strange(u16),
 }
 
 /// What became of the way through the API server.
@@ -378,13 +393,11 @@ fn judge(status: u16, body: &[u8]) -> Result<(), Failure> {
     let answer: Option<Value> = serde_json::from_slice(body).ok();
     match answer {
         Some(answer) if answer["status"] == "success" => Ok(()),
-        Some(answer) if answer["error"].is_string() => Err(Failure::Strange(format!(
-            "answers {status}: {}",
-            answer["error"].as_str().unwrap_or_default()
-        ))),
-        _ => Err(Failure::Strange(format!(
-            "answers {status}, and not as Prometheus' HTTP API does (/api/v1/query)"
-        ))),
+        Some(answer) if answer["error"].is_string() => {
+            let said = answer["error"].as_str().unwrap_or_default();
+            Err(Failure::Said(status, said.to_owned()))
+        }
+        _ => Err(Failure::Strange(status)),
     }
 }
 
@@ -427,6 +440,7 @@ mod tests {
     #[test]
     fn an_address_is_shown_without_its_credentials() {
         let target = |address: &str| Target {
+            public: address.to_owned(),
             address: address.to_owned(),
             headers: vec![("Authorization".into(), "Bearer hunter2".into())],
             basic: Some(("me".into(), "hunter2".into())),

@@ -3,17 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    lease,
     line::{HASH_LABEL, Line, PROMETHEUS, PROMETHEUS_ADDRESS, PROMETHEUS_SECRETS, QUERY, Status},
     metrics::{self, Hashed, Role, Use},
     observed::Observed,
     prometheus::{Counts, Failure, Proxied, Reached, Target, Way},
+    quoted::Secrets,
 };
+
+const PORT_AND_PATH: &str = "Is it the right port and path? Thanos, Mimir and VictoriaMetrics have theirs below a path of their own, such as /prometheus.";
 
 pub(super) fn findings(seen: &Observed) -> Vec<Line> {
     let uses = metrics::uses(seen);
+    let secrets = seen.secret_values();
     let mut lines = Vec::new();
     for (target, reached) in &seen.reached {
-        lines.push(reach(&uses, target, reached));
+        lines.push(reach(&uses, target, reached, &secrets));
     }
     for ((space, name, key), read) in &seen.secrets {
         let about = format!("Secret {space}/{name}");
@@ -31,12 +36,12 @@ pub(super) fn findings(seen: &Observed) -> Vec<Line> {
         by_rollout.entry(&one.about).or_default().push(one);
     }
     for (about, uses) in by_rollout {
-        lines.extend(rollout(seen, about, &uses));
+        lines.extend(rollout(seen, about, &uses, &secrets));
     }
     lines
 }
 
-fn reach(uses: &[Use], target: &Target, reached: &Reached) -> Line {
+fn reach(uses: &[Use], target: &Target, reached: &Reached, secrets: &Secrets<'_>) -> Line {
     let about = format!("Prometheus {}", target.shown());
     let users: BTreeSet<&str> = uses
         .iter()
@@ -51,7 +56,7 @@ fn reach(uses: &[Use], target: &Target, reached: &Reached) -> Line {
     let version = if reached.version.is_empty() {
         String::new()
     } else {
-        format!(" (version {})", reached.version)
+        format!(" (version {})", secrets.hide(&reached.version))
     };
     match &reached.way {
         Ok(Way::Direct) => PROMETHEUS.pass(about, format!("answers{version}; asked from here")),
@@ -67,16 +72,23 @@ fn reach(uses: &[Use], target: &Target, reached: &Reached) -> Line {
             format!("answers {code}: it wants other credentials than {users} has"),
             "Give the metric provider.prometheus.authentication.basicAuth or headers, from a Secret by valueFrom.secretKeyRef.",
         ),
-        Err(Failure::Strange(what)) => PROMETHEUS.fail(
+        Err(Failure::Said(code, what)) => PROMETHEUS.fail(
             about,
-            format!("{what}; asked for {users}"),
-            "Is it the right port and path? Thanos, Mimir and VictoriaMetrics have theirs below a path of their own, such as /prometheus.",
+            format!("answers {code}: {}; asked for {users}", secrets.hide(what)),
+            PORT_AND_PATH,
         ),
-        Err(Failure::Silent { direct, proxied }) => silent(about, &users, direct, proxied.as_ref()),
+        Err(Failure::Strange(code)) => PROMETHEUS.fail(
+            about,
+            format!("answers {code}, and not as Prometheus' HTTP API does (/api/v1/query); asked for {users}"),
+            PORT_AND_PATH,
+        ),
+        Err(Failure::Silent { direct, proxied }) => {
+            silent(about, &users, &secrets.hide(direct), proxied.as_ref(), secrets)
+        }
     }
 }
 
-fn silent(about: String, users: &str, direct: &str, proxied: Option<&Proxied>) -> Line {
+fn silent(about: String, users: &str, direct: &str, proxied: Option<&Proxied>, secrets: &Secrets<'_>) -> Line {
     match proxied {
         None => PROMETHEUS.fail(
             about,
@@ -92,19 +104,19 @@ fn silent(about: String, users: &str, direct: &str, proxied: Option<&Proxied>) -
         ),
         Some(Proxied::Closed(why)) => PROMETHEUS.warn(
             about,
-            format!("does not answer from here ({direct}), and cannot be asked through the API server: {why}"),
+            format!("does not answer from here ({direct}), and cannot be asked through the API server: {}", secrets.hide(why)),
             "Forward it (`kubectl port-forward`) and check with --prometheus http://127.0.0.1:PORT.",
         ),
         Some(Proxied::Silent(why)) => PROMETHEUS.fail(
             about,
-            format!("answers neither from here ({direct}) nor through the API server ({why}); asked for {users}"),
+            format!("answers neither from here ({direct}) nor through the API server ({}); asked for {users}", secrets.hide(why)),
             "Does the Service have ready pods, and is it the right port? `kubectl get endpointslices` in its namespace tells.",
         ),
     }
 }
 
 /// What is said of one Rollout: one line if all is well, else one for each thing that is not.
-fn rollout(seen: &Observed, about: &str, uses: &[&Use]) -> Vec<Line> {
+fn rollout(seen: &Observed, about: &str, uses: &[&Use], secrets: &Secrets<'_>) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     let mut reached = BTreeSet::new();
     let mut labels = BTreeSet::new();
@@ -116,8 +128,9 @@ fn rollout(seen: &Observed, about: &str, uses: &[&Use]) -> Vec<Line> {
                 lines.push(QUERY.warn(
                     about,
                     format!(
-                        "metric {}: the query cannot be read as PromQL ({error}), so its labels were not looked for",
-                        one.metric
+                        "metric {}: the query cannot be read as PromQL ({}), so its labels were not looked for",
+                        one.metric,
+                        secrets.hide(error)
                     ),
                     "Try it: `serin analysis run TEMPLATE --arg …` asks it once.",
                 ));
@@ -125,7 +138,13 @@ fn rollout(seen: &Observed, about: &str, uses: &[&Use]) -> Vec<Line> {
             }
         };
         let Some(target) = &one.target else {
-            lines.push(if seen.controllers.is_ok() {
+            lines.push(if let Some(playground) = lease::playground(seen) {
+                PROMETHEUS_ADDRESS.warn(
+                    about,
+                    format!("metric {} names no Prometheus: the playground's controller asks the playground's own", one.metric),
+                    playground.prometheus(),
+                )
+            } else if seen.controllers.is_ok() {
                 PROMETHEUS_ADDRESS.fail(
                     about,
                     format!("metric {} names no Prometheus, and no controller has an address", one.metric),
@@ -151,8 +170,10 @@ fn rollout(seen: &Observed, about: &str, uses: &[&Use]) -> Vec<Line> {
                 Some(Err(error)) => lines.push(QUERY.fail(
                     about,
                     format!(
-                        "metric {}: Prometheus does not answer {}: {error}",
-                        one.metric, hashed.selected
+                        "metric {}: Prometheus does not answer {}: {}",
+                        one.metric,
+                        secrets.hide_in(&hashed.selected),
+                        secrets.hide(error)
                     ),
                     "Correct the template's query.",
                 )),
@@ -161,7 +182,7 @@ fn rollout(seen: &Observed, about: &str, uses: &[&Use]) -> Vec<Line> {
                     labels.insert(hashed.label.as_str());
                 }
                 Some(Ok(_)) if one.is_idle => {}
-                Some(Ok(counts)) => lines.push(missing(about, hashed, counts)),
+                Some(Ok(counts)) => lines.push(missing(about, hashed, counts, secrets)),
             }
         }
     }
@@ -209,9 +230,9 @@ fn together(lines: Vec<Line>) -> Vec<Line> {
         .collect()
 }
 
-fn missing(about: &str, hashed: &Hashed, counts: &Counts) -> Line {
+fn missing(about: &str, hashed: &Hashed, counts: &Counts, secrets: &Secrets<'_>) -> Line {
     let Hashed { label, hash, .. } = hashed;
-    let any = hashed.of_any_revision();
+    let any = secrets.hide_in(&hashed.of_any_revision());
     let whose = match hashed.role {
         Role::Latest => "the newest revision",
         Role::Stable => "the stable revision",
@@ -226,7 +247,7 @@ fn missing(about: &str, hashed: &Hashed, counts: &Counts) -> Line {
         let others: Vec<String> = counts
             .others
             .iter()
-            .map(|(value, n)| format!("{value} ({n})"))
+            .map(|(value, n)| format!("{} ({n})", secrets.hide(value)))
             .collect();
         return HASH_LABEL.warn(
             about,

@@ -147,10 +147,11 @@ async fn raw_series_without_the_label_are_told_from_no_series() {
     assert_eq!(wrong(&stage.check().await), []);
 }
 
-#[tokio::test(start_paused = true)]
-async fn credentials_come_from_secrets_and_never_reach_the_output() {
+/// A stage whose one Rollout asks with a password out of a Secret; the value is given twice, the second time in base64.
+fn with_password(value: &str, encoded: &str) -> Stage {
     let stage = Stage::healthy();
-    stage.create("secrets", json!({"metadata": {"name": "prometheus", "namespace": SHOP}, "stringData": {"password": "hunter22"}, "data": {"password": "aHVudGVyMjI="}}));
+    let secret = json!({"metadata": {"name": "prometheus", "namespace": SHOP}, "stringData": {"password": value}, "data": {"password": encoded}});
+    stage.create("secrets", secret);
     let metric = json!({
         "name": "m", "successCondition": "result[0] < 1",
         "provider": {"prometheus": {
@@ -171,6 +172,40 @@ async fn credentials_come_from_secrets_and_never_reach_the_output() {
         "checkout",
         json!({"spec": {"strategy": {"canary": {"steps": steps, "analysis": null}}}}),
     );
+    stage
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_password_that_is_a_common_word_garbles_neither_names_nor_sentences() {
+    let stage = with_password(SHOP, "c2hvcA==");
+    let lines = stage.check().await;
+    assert_eq!(wrong(&lines), [("hash-label", Fail)], "{lines:#?}");
+    let line = lines.iter().find(|l| l.status == Fail).unwrap();
+    assert_eq!(line.about, "Rollout shop/checkout");
+    assert!(line.seen.contains("no series missing"), "{line:?}");
+    assert!(lines.iter().all(|l| !l.about.contains("***")), "{lines:#?}");
+    let service = lines.iter().find(|l| l.check.id == "service").unwrap();
+    assert!(service.about.contains("shop/"), "{service:?}");
+    // What the provider says is another matter.
+    stage.prometheus().refuses = None;
+    let mut seen = stage.observe().await.unwrap();
+    for counts in seen.counts.values_mut() {
+        *counts = Err("password shop is no good at shopping".to_owned());
+    }
+    let said = findings(&seen)
+        .into_iter()
+        .find(|l| l.check.id == "query")
+        .unwrap()
+        .seen;
+    assert!(
+        said.contains("password *** is no good at shopping") && said.contains("password=\"***\""),
+        "{said}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_come_from_secrets_and_never_reach_the_output() {
+    let stage = with_password("hunter22", "aHVudGVyMjI=");
     let lines = stage.check().await;
     assert_eq!(wrong(&lines), [("hash-label", Fail)], "{lines:#?}");
     let asked: Vec<_> = stage.prometheus().asked_by.clone();
@@ -222,6 +257,81 @@ async fn before_the_installation_another_controller_is_in_the_way_unless_it_shar
         stage.argo(namespace);
         assert_eq!(wrong(&stage.check().await), [("controller", expected)], "{namespace}");
     }
+}
+
+/// Serin's Deployment is gone, and somebody holds the Lease.
+fn held_by(holder: &str) -> Stage {
+    let stage = Stage::healthy();
+    stage.delete("deployments", HOME, "serin");
+    stage.hold(holder, 15);
+    stage
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_somebody_holds_is_told_without_any_deployment() {
+    let mut stage = held_by("laptop_7");
+    let lines = stage.check().await;
+    let line = lines.iter().find(|l| l.check.id == "lease").expect("it is told");
+    assert!(
+        line.status == Warn && line.seen.contains("somebody holds it: laptop_7"),
+        "{line:?}"
+    );
+    assert!(wrong(&lines).contains(&("controller", Fail)), "{lines:#?}");
+
+    stage.wanted.is_before = true;
+    let lines = stage.check().await;
+    let line = lines.iter().find(|l| l.check.id == "lease").expect("it is told");
+    assert!(
+        line.status == Warn && line.seen.contains("another controller is at work"),
+        "{line:?}"
+    );
+    assert!(
+        !lines.iter().any(|l| l.seen.contains("no other controller")),
+        "{lines:#?}"
+    );
+
+    // Also by who may see one namespace only.
+    stage.forbid(|call| call.namespace.is_empty() && call.resource == "leases");
+    assert!(wrong(&stage.check().await).contains(&("lease", Warn)));
+    // Long ago is nobody.
+    stage.merge(
+        "leases",
+        HOME,
+        "argo-rollouts-controller-lock",
+        json!({"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}}),
+    );
+    assert!(!stage.check().await.iter().any(|l| l.check.id == "lease"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_playground_there_is_no_deployment_and_its_prometheus_is_named() {
+    let mut stage = held_by("playground_4711");
+    let annotations = json!({"playground.serin.dev/prometheus": "http://127.0.0.1:4712"});
+    stage.merge(
+        "namespaces",
+        "",
+        HOME,
+        json!({"metadata": {"annotations": annotations}}),
+    );
+    let lines = stage.check().await;
+    assert_eq!(wrong(&lines), [("prometheus-address", Warn)], "{lines:#?}");
+    assert!(
+        lines
+            .iter()
+            .any(|l| l.check.id == "controller" && l.seen.contains("process 4711"))
+    );
+    let line = lines.iter().find(|l| l.check.id == "prometheus-address").unwrap();
+    assert!(line.advice.contains("--prometheus http://127.0.0.1:4712"), "{line:?}");
+    stage.wanted.is_before = true;
+    let lines = stage.check().await;
+    assert!(
+        wrong(&lines).contains(&("lease", Warn))
+            && !lines.iter().any(|l| l.check.id == "controller" && l.status != Pass),
+        "{lines:#?}"
+    );
+    // Only a process id makes a playground of it.
+    let stage = held_by("playground_of-somebody");
+    assert!(wrong(&stage.check().await).contains(&("controller", Fail)));
 }
 
 #[tokio::test(start_paused = true)]

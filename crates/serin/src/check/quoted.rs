@@ -1,0 +1,98 @@
+//! What others have said, without the Secrets that they were asked with. Pure.
+//!
+//! Only what comes from outside goes through here: words of a provider, and parts of a query with its arguments in place. Our own
+//! sentences and the names of objects never do: a Secret may hold a word as common as `default`, and they hold no Secret.
+
+use serin_analysis::redact::begins_with;
+use serin_promql::Selected;
+
+/// Stands for a Secret's value.
+pub(super) const HIDDEN: &str = "***";
+/// Shorter values are hidden as whole words only: as parts of words they are nobody's secret.
+const SHORT: usize = 8;
+
+/// Values that nobody may read.
+#[derive(Debug, Default)]
+pub(super) struct Secrets<'a>(Vec<&'a str>);
+
+impl<'a> Secrets<'a> {
+    pub(super) fn new(values: impl Iterator<Item = &'a str>) -> Self {
+        let mut values: Vec<&str> = values.filter(|value| !value.trim().is_empty()).collect();
+        // One may be a part of another.
+        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        values.dedup();
+        Self(values)
+    }
+
+    /// The text without them.
+    pub(super) fn hide(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for value in &self.0 {
+            text = without(&text, value);
+        }
+        text
+    }
+
+    /// The selector without them.
+    pub(super) fn hide_in(&self, selected: &Selected) -> Selected {
+        let mut selected = selected.clone();
+        selected.metric = selected.metric.map(|metric| self.hide(&metric));
+        for matcher in &mut selected.matchers {
+            matcher.label = self.hide(&matcher.label);
+            matcher.value = self.hide(&matcher.value);
+        }
+        selected
+    }
+}
+
+/// The text without a value, as it is and in the forms that addresses and quotations give it.
+fn without(text: &str, value: &str) -> String {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let is_short = value.chars().count() < SHORT;
+    let mut out = String::new();
+    let mut rest = text;
+    let mut previous: Option<char> = None;
+    while let Some(next) = rest.chars().next() {
+        let found = begins_with(rest, value).filter(|length| *length > 0);
+        let whole = found.filter(|length| {
+            let follows = rest[*length..].chars().next();
+            !is_short || !(previous.is_some_and(is_word) || follows.is_some_and(is_word))
+        });
+        let length = whole.unwrap_or(next.len_utf8());
+        let (taken, others) = rest.split_at(length);
+        out.push_str(if whole.is_some() { HIDDEN } else { taken });
+        previous = taken.chars().next_back();
+        rest = others;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hide(values: &[&str], text: &str) -> String {
+        Secrets::new(values.iter().copied()).hide(text)
+    }
+
+    #[test]
+    fn long_values_are_hidden_everywhere_and_short_ones_as_whole_words() {
+        assert_eq!(hide(&["hunter2hunter2"], "xhunter2hunter2x"), "x***x");
+        assert_eq!(
+            hide(&["api"], "api: apiserver, my-api, kapi_api"),
+            "***: apiserver, my-***, kapi_api"
+        );
+        assert_eq!(hide(&["", " ", "a"], "a banana"), "*** banana");
+    }
+
+    #[test]
+    fn of_a_value_that_holds_another_nothing_is_left() {
+        assert_eq!(hide(&["password", "password-2024"], "with password-2024"), "with ***");
+    }
+
+    #[test]
+    fn values_are_hidden_as_they_stand_within_quotes_too() {
+        assert_eq!(hide(&["a\"b\\c"], r#"{x="a\"b\\c"}"#), r#"{x="***"}"#);
+        assert_eq!(hide(&["a b/c"], "GET /?token=a%20b%2Fc&x=1"), "GET /?token=***&x=1");
+    }
+}
