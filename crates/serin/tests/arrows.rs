@@ -40,6 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "serin-api",
             "serin-controller",
+            "serin-expr",
             "serin-kubesim",
             "serin-model",
             "serin-planner",
