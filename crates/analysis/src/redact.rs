@@ -1,24 +1,29 @@
 //! Takes a secret out of texts that people will read: as it is, and in the forms that addresses and quotations give it.
 //! Knows nothing of runs and metrics.
 
-/// The text with something else in place of every occurrence of the secret.
-pub(crate) fn redact(text: &str, secret: &str, instead: &str) -> String {
+/// The text with something else in place of every occurrence of the secret; with `only_words` of those that are no part of a
+/// longer word.
+pub fn redact(text: &str, secret: &str, instead: &str, only_words: bool) -> String {
+    let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
+    let mut previous: Option<char> = None;
     while let Some(next) = rest.chars().next() {
-        if let Some(length) = begins_with(rest, secret).filter(|length| *length > 0) {
-            out.push_str(instead);
-            rest = &rest[length..];
-        } else {
-            out.push(next);
-            rest = &rest[next.len_utf8()..];
-        }
+        let found = begins_with(rest, secret).filter(|length| *length > 0);
+        let hidden = found.filter(|length| {
+            let follows = rest[*length..].chars().next();
+            !only_words || !(is_word(previous) || is_word(follows))
+        });
+        let (taken, others) = rest.split_at(hidden.unwrap_or(next.len_utf8()));
+        out.push_str(if hidden.is_some() { instead } else { taken });
+        previous = taken.chars().next_back();
+        rest = others;
     }
     out
 }
 
 /// How long the secret is at the beginning of the text, in whatever form.
-pub fn begins_with(text: &str, secret: &str) -> Option<usize> {
+fn begins_with(text: &str, secret: &str) -> Option<usize> {
     // A `\` or `%` of the secret is written as two, or as `%25`, where anything is: the longer form comes first.
     let written = secret.chars().try_fold(text, |rest, wanted| {
         quoted(rest, wanted)
@@ -61,7 +66,7 @@ mod tests {
     use super::*;
 
     fn hidden(text: &str, secret: &str) -> String {
-        redact(text, secret, "***")
+        redact(text, secret, "***", false)
     }
 
     #[test]

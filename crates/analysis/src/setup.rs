@@ -200,7 +200,7 @@ impl Setup {
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets
             .into_iter()
-            .fold(text.to_owned(), |text, secret| redact(&text, secret, REDACTED))
+            .fold(text.to_owned(), |text, secret| redact(&text, secret, REDACTED, false))
     }
 }
 

@@ -191,11 +191,12 @@ pub(crate) fn calculate(s: &Situation<'_>, aborted: Option<&str>, after: &mut Ro
     let settled = after.replicas == after.available_replicas
         && get(after, PROGRESSING).is_some_and(|c| c.reason == "NewReplicaSetAvailable" && c.status != "False");
     if !settled && aborted.is_none() {
-        if healthy && paused {
-            // It says that it is paused; to say both in turn would be a write in every pass.
-        } else if healthy {
-            let message = format!("{replica_set} \"{name}\" has successfully progressed.");
-            set(after, new(PROGRESSING, "True", "NewReplicaSetAvailable", &message, now));
+        if healthy {
+            // A paused one says that it is paused; to say both in turn would be a write in every pass.
+            if !paused {
+                let message = format!("{replica_set} \"{name}\" has successfully progressed.");
+                set(after, new(PROGRESSING, "True", "NewReplicaSetAvailable", &message, now));
+            }
         } else if is_progress(s.before, after) || became_unhealthy {
             let (reason, message) = if became_unhealthy && after.stable_rs == after.current_pod_hash {
                 (

@@ -379,7 +379,13 @@ impl<'a> Situation<'a> {
     /// Whether a route cannot be read or written while there is traffic to lead: upstream's pass ends there (compat 2.15), ours
     /// passes no step until then. An analysis of a canary that gets no traffic says nothing.
     pub(crate) fn lacks_route(&self) -> bool {
-        self.has_router() && self.spec.desired_replicas() > 0 && self.world.routes.values().any(Result::is_err)
+        self.spec.desired_replicas() > 0 && self.route_problem().is_some()
+    }
+
+    /// Why a route cannot be read or written, if one cannot.
+    pub(crate) fn route_problem(&self) -> Option<&'a str> {
+        let problem = self.world.routes.values().find_map(|route| route.as_ref().err())?;
+        self.has_router().then_some(problem.as_str())
     }
 
     /// Whether an aborted canary is kept for a while or for ever instead of being scaled by its weight (compat 2.6).

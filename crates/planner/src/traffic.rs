@@ -23,11 +23,11 @@ pub(crate) fn reconcile(s: &Situation<'_>, pause: &PauseDecision, draft: &mut Dr
     if !s.has_router() {
         return Traffic::default();
     }
-    if let Some(problem) = s.world.routes.values().find_map(|route| route.as_ref().err()) {
-        draft.warn(Event::warning("TrafficRoutingError", problem.clone()));
+    if let Some(problem) = s.route_problem() {
+        draft.warn(Event::warning("TrafficRoutingError", problem));
         return Traffic {
             weights: before,
-            problem: Some(problem.clone()),
+            problem: Some(problem.to_owned()),
         };
     }
     let (weight, canary_hash) = desired(s, pause);

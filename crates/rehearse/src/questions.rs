@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serin_api::{
-    analysis::{AnalysisTemplateSpec, Argument, Metric, ValueFrom},
+    analysis::{AnalysisTemplateSpec, Argument, Metric},
     compose,
     rollout::{AnalysisTemplateRef, CanaryStrategy, RolloutAnalysis},
+    validate,
 };
 use serin_expr::{Env, Value};
 
@@ -56,16 +57,7 @@ fn one<'a>(
             names.join(", ")
         ));
     }
-    let given: Vec<Argument> = analysis
-        .args
-        .iter()
-        .flatten()
-        .map(|arg| Argument {
-            name: arg.name.clone(),
-            value: arg.value.clone(),
-            value_from: arg.value_from.as_ref().map(|_| ValueFrom::default()),
-        })
-        .collect();
+    let given = validate::arguments(analysis);
     let args = compose::merge_args(whole.args.as_deref().unwrap_or_default(), &given).unwrap_or_default();
     for arg in args.iter().filter(|arg| arg.value.is_none()) {
         let secret = arg.value_from.as_ref().and_then(|from| from.secret_key_ref.as_ref());

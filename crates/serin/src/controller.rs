@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 /// The lease that Argo Rollouts uses too: the two never work at the same time (compat 7.2).
-const LEASE: &str = "argo-rollouts-controller-lock";
+pub(crate) const LEASE: &str = "argo-rollouts-controller-lock";
 /// Namespace of the lease when nothing says where we run (compat 7.1).
 const DEFAULT_NAMESPACE: &str = "argo-rollouts";
 /// Where Kubernetes tells a pod its namespace.

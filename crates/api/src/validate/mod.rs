@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::{go_json, rollout::RolloutSpec, selector};
 
 pub use error::FieldError;
-pub use references::{References, ServiceFacts, validate_references};
+pub use references::{References, ServiceFacts, arguments, validate_references};
 pub use unsupported::{unsupported_fields, unsupported_metric};
 
 /// The field of the Service that a router misses: it splits traffic between two, and upstream's validation asks plugins for

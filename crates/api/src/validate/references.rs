@@ -293,8 +293,8 @@ fn validate_template(
     Ok(())
 }
 
-/// What the Rollout gives. Values from elsewhere are known to be given, not what they are.
-fn arguments(analysis: &RolloutAnalysis) -> Vec<Argument> {
+/// What a Rollout gives an analysis. Values from elsewhere are known to be given, not what they are.
+pub fn arguments(analysis: &RolloutAnalysis) -> Vec<Argument> {
     let given = analysis.args.iter().flatten();
     given
         .map(|arg| Argument {

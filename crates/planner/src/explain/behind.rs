@@ -11,23 +11,17 @@ use crate::{
 pub(super) fn with_weight(s: &Situation<'_>) -> String {
     if !s.has_router() {
         format!(", with {}", text::pods(s.new.map_or(0, |rs| rs.available)))
-    } else if route(s).is_some() {
+    } else if s.route_problem().is_some() {
         String::new()
     } else {
         format!(", with {} of the traffic", text::part(s, traffic::given(s)))
     }
 }
 
-/// Why a route cannot be used, if one cannot.
-pub(super) fn route<'a>(s: &Situation<'a>) -> Option<&'a str> {
-    let problem = s.world.routes.values().find_map(|route| route.as_ref().err())?;
-    s.has_router().then_some(problem.as_str())
-}
-
 /// Sentences for a release that waits for something else; none when the step has what it asks for.
 pub(super) fn why(s: &Situation<'_>) -> Vec<String> {
     let mut why = Vec::new();
-    if let Some(problem) = route(s) {
+    if let Some(problem) = s.route_problem() {
         let problem = problem.trim_end_matches('.');
         why.push(format!("No weight can be set and no step is passed: {problem}."));
     }
@@ -70,7 +64,7 @@ fn missing(s: &Situation<'_>) -> Option<(i32, i32)> {
 /// The weight that a step asks for and that a route does not have.
 fn weight(s: &Situation<'_>) -> Option<String> {
     let updating = s.stable.is_some() && !s.is_fully_promoted() && !s.before.promote_full;
-    if !s.has_router() || route(s).is_some() || !updating || s.spec.desired_replicas() == 0 {
+    if !s.has_router() || s.route_problem().is_some() || !updating || s.spec.desired_replicas() == 0 {
         return None;
     }
     let wanted = s.set_weight(false);

@@ -323,7 +323,7 @@ pub(super) fn held(s: &Situation<'_>, what: String, hold: Hold) -> Explanation {
 
 /// A route that cannot be read or written.
 pub(super) fn route_problem(s: &Situation<'_>) -> Option<Explanation> {
-    behind::route(s).map(|problem| {
+    s.route_problem().map(|problem| {
         Explanation::new(
             State::RouteUnusable,
             "No weight can be set and no step is passed: a route cannot be used.",

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// The Lease of both controllers (compat 7.2).
-pub(super) const LOCK: &str = "argo-rollouts-controller-lock";
+pub(super) const LOCK: &str = crate::controller::LEASE;
 /// How `serin playground` calls itself, before its process id.
 const PLAYGROUND: &str = "playground_";
 /// Renewals are every two seconds; a Lease may be looked at just before one.

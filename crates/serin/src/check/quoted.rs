@@ -3,7 +3,7 @@
 //! Only what comes from outside goes through here: words of a provider, and parts of a query with its arguments in place. Our own
 //! sentences and the names of objects never do: a Secret may hold a word as common as `default`, and they hold no Secret.
 
-use serin_analysis::redact::begins_with;
+use serin_analysis::redact::redact;
 use serin_promql::Selected;
 
 /// Stands for a Secret's value.
@@ -26,11 +26,9 @@ impl<'a> Secrets<'a> {
 
     /// The text without them.
     pub(super) fn hide(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for value in &self.0 {
-            text = without(&text, value);
-        }
-        text
+        self.0.iter().fold(text.to_owned(), |text, value| {
+            redact(&text, value, HIDDEN, value.chars().count() < SHORT)
+        })
     }
 
     /// The selector without them.
@@ -43,28 +41,6 @@ impl<'a> Secrets<'a> {
         }
         selected
     }
-}
-
-/// The text without a value, as it is and in the forms that addresses and quotations give it.
-fn without(text: &str, value: &str) -> String {
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let is_short = value.chars().count() < SHORT;
-    let mut out = String::new();
-    let mut rest = text;
-    let mut previous: Option<char> = None;
-    while let Some(next) = rest.chars().next() {
-        let found = begins_with(rest, value).filter(|length| *length > 0);
-        let whole = found.filter(|length| {
-            let follows = rest[*length..].chars().next();
-            !is_short || !(previous.is_some_and(is_word) || follows.is_some_and(is_word))
-        });
-        let length = whole.unwrap_or(next.len_utf8());
-        let (taken, others) = rest.split_at(length);
-        out.push_str(if whole.is_some() { HIDDEN } else { taken });
-        previous = taken.chars().next_back();
-        rest = others;
-    }
-    out
 }
 
 #[cfg(test)]
